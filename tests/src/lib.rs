@@ -1,0 +1,1 @@
+//! The test harness: what the kernel and namespace tests under `tests/tests/` share.

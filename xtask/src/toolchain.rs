@@ -1,0 +1,309 @@
+//! Finds what compiles and links the BPF object, and makes the cargo call that does it.
+//!
+//! Shared by path between xtask and lb-userspace's build script, so it uses std alone and installs
+//! nothing; installing is `setup`'s job.
+//!
+//! What is needed: a compiler with the source of `core` (`-Z build-std=core`), and a bpf-linker
+//! whose LLVM is at least the compiler's.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Forces one way: `nightly` (or a dated `nightly-YYYY-MM-DD`) or `debian`.
+pub(crate) const TOOLCHAIN_VAR: &str = "XLB_BPF_TOOLCHAIN";
+/// The rustc target of the BPF object.
+pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
+/// The file name of the linker, as rustc is told it.
+pub(crate) const LINKER: &str = "bpf-linker";
+
+const MISALIGNED_ACCESS: &str = "allows-misaligned-mem-access";
+
+/// Where a compiler comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A rustup toolchain of this name with the `rust-src` component.
+    Nightly(String),
+    /// Debian's `rustc-web cargo-web rust-web-src` in /usr.
+    Debian,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nightly(name) => write!(f, "rustup's {name}"),
+            Self::Debian => f.write_str("Debian's Rust"),
+        }
+    }
+}
+
+/// A compiler that can build `core` for BPF.
+#[derive(Debug, Clone)]
+pub(crate) struct Toolchain {
+    /// Where it comes from.
+    pub(crate) way: Way,
+    /// Path of the real rustc, not of rustup's proxy.
+    pub(crate) rustc: PathBuf,
+    /// Path of the real cargo that goes with it.
+    pub(crate) cargo: PathBuf,
+    /// Root that holds `lib/rustlib`.
+    pub(crate) sysroot: PathBuf,
+    /// `rustc -vV`'s release, for messages.
+    pub(crate) release: String,
+    /// Host triple.
+    pub(crate) host: String,
+    /// Major version of the LLVM inside.
+    pub(crate) llvm_major: u32,
+}
+
+/// Why one way does not work.
+#[derive(Debug)]
+pub(crate) struct Unusable {
+    /// The way that was tried.
+    pub(crate) way: Way,
+    /// What is missing, for a sentence: "rust-src is not installed".
+    pub(crate) why: String,
+}
+
+/// Why there is no usable toolchain.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// The environment variable holds something else than the two ways.
+    BadVariable(String),
+    /// Each way that was tried.
+    NoWay(Vec<Unusable>),
+    /// The compiler is there, the linker is not.
+    Linker,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadVariable(value) => {
+                write!(f, "{TOOLCHAIN_VAR}={value}: expected 'nightly' or 'debian'")
+            }
+            Self::NoWay(tried) => {
+                f.write_str("no Rust toolchain here can build the BPF object (")?;
+                for (index, unusable) in tried.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(f, "{separator}{}: {}", unusable.way, unusable.why)?;
+                }
+                f.write_str("); run 'cargo xtask setup'")
+            }
+            Self::Linker => write!(
+                f,
+                "{LINKER} is not in PATH nor in cargo's bin directory; run 'cargo xtask setup'"
+            ),
+        }
+    }
+}
+
+/// The ways to try, best first, or the one that the environment forces.
+pub(crate) fn ways() -> Result<Vec<Way>, Missing> {
+    let Some(value) = env::var_os(TOOLCHAIN_VAR).filter(|value| !value.is_empty()) else {
+        return Ok(vec![Way::Nightly("nightly".into()), Way::Debian]);
+    };
+    match value.to_str() {
+        Some("debian") => Ok(vec![Way::Debian]),
+        Some(name) if name == "nightly" || name.starts_with("nightly-") => Ok(vec![Way::Nightly(name.into())]),
+        _ => Err(Missing::BadVariable(value.to_string_lossy().into_owned())),
+    }
+}
+
+/// The first usable toolchain. `minimum` is the workspace's rust-version, as "1.95".
+pub(crate) fn find(minimum: &str) -> Result<Toolchain, Missing> {
+    let mut tried = Vec::new();
+    for way in ways()? {
+        match probe(&way, minimum) {
+            Ok(toolchain) => return Ok(toolchain),
+            Err(why) => tried.push(Unusable { way, why }),
+        }
+    }
+    Err(Missing::NoWay(tried))
+}
+
+/// Checks one way; the error is what is missing.
+pub(crate) fn probe(way: &Way, minimum: &str) -> Result<Toolchain, String> {
+    let (rustc, cargo) = match way {
+        Way::Nightly(name) => rustup_tools(name)?,
+        Way::Debian => ("/usr/bin/rustc".into(), "/usr/bin/cargo".into()),
+    };
+    for tool in [&rustc, &cargo] {
+        if !tool.is_file() {
+            return Err(format!("{} is not there", tool.display()));
+        }
+    }
+    let verbose = output(Command::new(&rustc).arg("-vV"))?;
+    let field = |name: &str| {
+        verbose
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .ok_or_else(|| format!("'{} -vV' names no {name}", rustc.display()))
+    };
+    let release = field("release")?.to_owned();
+    if version(&release) < version(minimum) {
+        return Err(format!("{} is {release}, {minimum} is needed", rustc.display()));
+    }
+    let llvm = field("LLVM version")?;
+    let (llvm_major, _) = version(llvm);
+    let sysroot = PathBuf::from(output(Command::new(&rustc).args(["--print", "sysroot"]))?);
+    if !sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file() {
+        let package = match way {
+            Way::Nightly(_) => "component rust-src",
+            Way::Debian => "package rust-web-src",
+        };
+        return Err(format!("{package} (the source of core) is not installed"));
+    }
+    let host = field("host")?.to_owned();
+    Ok(Toolchain {
+        way: way.clone(),
+        rustc,
+        cargo,
+        sysroot,
+        release,
+        host,
+        llvm_major,
+    })
+}
+
+/// bpf-linker in PATH or in cargo's bin directory.
+pub(crate) fn find_linker() -> Result<PathBuf, Missing> {
+    find_program(LINKER).ok_or(Missing::Linker)
+}
+
+/// A program in PATH, or where `cargo install` and rustup put theirs.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(cargo_bin())
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Where `cargo install` puts programs.
+pub(crate) fn cargo_bin() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
+    Some(home.join("bin"))
+}
+
+/// A program that removes debug sections from a BPF ELF file and keeps .BTF: LLVM's objcopy of
+/// the compiler's version, or the copy that rustup ships with every toolchain.
+pub(crate) fn find_objcopy(toolchain: &Toolchain) -> Option<PathBuf> {
+    let llvm = PathBuf::from(format!("/usr/lib/llvm-{}/bin/llvm-objcopy", toolchain.llvm_major));
+    let shipped = |sysroot: &Path| {
+        sysroot
+            .join("lib/rustlib")
+            .join(&toolchain.host)
+            .join("bin/rust-objcopy")
+    };
+    let own = shipped(&toolchain.sysroot);
+    let default = || output(Command::new("rustc").args(["--print", "sysroot"])).ok();
+    [llvm, own]
+        .into_iter()
+        .find(|path| path.is_file())
+        .or_else(|| Some(shipped(Path::new(&default()?))).filter(|path| path.is_file()))
+        .or_else(|| find_program("llvm-objcopy"))
+}
+
+impl Toolchain {
+    /// Whether `-Z` flags need RUSTC_BOOTSTRAP=1. It is set on our one call only: exported wider
+    /// it leaks into host crates.
+    pub(crate) fn needs_bootstrap(&self) -> bool {
+        !self.release.contains("nightly") && !self.release.contains("dev")
+    }
+
+    /// Flags for the BPF target. `host_arch` is the architecture of the kernel, for pt_regs.
+    pub(crate) fn rustflags(&self, linker: &Path, host_arch: &str) -> OsString {
+        let mut flags: Vec<OsString> = vec![
+            format!("--cfg=bpf_target_arch=\"{host_arch}\"").into(),
+            // v3: atomics that return a value (compare-exchange), 32-bit jumps.
+            "-Ctarget-cpu=v3".into(),
+            "-Cdebuginfo=2".into(),
+            "-Clink-arg=--btf".into(),
+        ];
+        let mut linker_flag = OsString::from("-Clinker=");
+        linker_flag.push(linker);
+        flags.push(linker_flag);
+        if self.knows_misaligned_access() {
+            // A u32 at an odd packet offset is then one load, not four and three shifts.
+            flags.push(format!("-Ctarget-feature=+{MISALIGNED_ACCESS}").into());
+        }
+        flags.join("\x1f".as_ref())
+    }
+
+    /// The `cargo build` call for one object; run it in the workspace's root. The caller adds
+    /// `--features` and where the output goes.
+    pub(crate) fn cargo_build(&self, linker: &Path, host_arch: &str, target_dir: &Path) -> Command {
+        let mut command = Command::new(&self.cargo);
+        // The outer cargo's choices (another compiler, clippy as a wrapper, host flags, its locked
+        // target directory) must not reach this build.
+        for variable in [
+            "CARGO",
+            "CARGO_BUILD_RUSTC",
+            "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+            "CARGO_BUILD_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "CARGO_BUILD_TARGET_DIR",
+            "CARGO_TARGET_DIR",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTDOC",
+            "RUSTFLAGS",
+            "RUSTUP_TOOLCHAIN",
+        ] {
+            command.env_remove(variable);
+        }
+        command
+            .args(["build", "--package", "lb-ebpf", "--bin", "xlb-bpf", "--profile", "bpf"])
+            .args(["--target", BPF_TARGET, "-Z", "build-std=core", "--target-dir"])
+            .arg(target_dir)
+            .env("RUSTC", &self.rustc)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(linker, host_arch));
+        if self.needs_bootstrap() {
+            command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        command
+    }
+
+    fn knows_misaligned_access(&self) -> bool {
+        let mut command = Command::new(&self.rustc);
+        command.args(["--print", "target-features", "--target", BPF_TARGET]);
+        output(&mut command).is_ok_and(|features| features.contains(MISALIGNED_ACCESS))
+    }
+}
+
+fn rustup_tools(name: &str) -> Result<(PathBuf, PathBuf), String> {
+    let rustup = find_program("rustup").ok_or("rustup is not there")?;
+    let mut command = Command::new(rustup);
+    command.args(["run", name, "rustc", "--print", "sysroot"]);
+    command.env("RUSTUP_AUTO_INSTALL", "0");
+    let sysroot = output(&mut command).map_err(|_| "is not installed".to_owned())?;
+    let bin = Path::new(&sysroot).join("bin");
+    Ok((bin.join("rustc"), bin.join("cargo")))
+}
+
+/// The first two numbers of "1.96.0 (...)"; missing ones count as 0.
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Standard output, trimmed; the error is one line.
+fn output(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("no message");
+        return Err(format!("{program}: {last}"));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
