@@ -1,0 +1,112 @@
+//! Internet checksum arithmetic (RFC 1071, RFC 1624): differences that are computed once when a flow is made and
+//! added to every packet's checksum.
+//!
+//! Every 16-bit word here is in *native* order as loaded from wire bytes: one's complement addition does not depend
+//! on byte order as long as both operands use the same (RFC 1071, 2(B)).
+
+/// A sum of 16-bit words that is not folded yet. It holds at least 65,535 words without overflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum(u32);
+
+impl Sum {
+    /// An empty sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Adds one native-order word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(self, word: u16) -> Self {
+        Self(self.0.wrapping_add(word as u32))
+    }
+
+    /// Takes one native-order word away (adds its one's complement).
+    #[inline(always)]
+    #[must_use]
+    pub const fn sub(self, word: u16) -> Self {
+        self.add(!word)
+    }
+
+    /// Adds both halves of a native-order 32-bit word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add32(self, word: u32) -> Self {
+        self.add(word as u16).add((word >> 16) as u16)
+    }
+
+    /// Takes both halves of a native-order 32-bit word away.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sub32(self, word: u32) -> Self {
+        self.add32(!word)
+    }
+
+    /// Folds the carries in: the one's complement sum in 16 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fold(self) -> u16 {
+        let once = (self.0 & 0xffff).wrapping_add(self.0 >> 16);
+        let twice = (once & 0xffff).wrapping_add(once >> 16);
+        twice as u16
+    }
+}
+
+/// Applies a difference to a checksum field: `!(!check + delta)` (RFC 1624, equation 3).
+#[inline(always)]
+#[must_use]
+pub const fn apply(check: u16, delta: u16) -> u16 {
+    !Sum::new().add(!check).add(delta).fold()
+}
+
+/// [`apply`] for UDP: a computed 0 is sent as 0xffff (RFC 768). The caller keeps a 0 that came in.
+#[inline(always)]
+#[must_use]
+pub const fn apply_udp(check: u16, delta: u16) -> u16 {
+    match apply(check, delta) {
+        0 => 0xffff,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checksum(words: &[u16]) -> u16 {
+        !words
+            .iter()
+            .fold(Sum::new(), |sum, word| sum.add(*word))
+            .fold()
+    }
+
+    #[test]
+    fn rfc1624_example_holds() {
+        // RFC 1624, section 4: header sum 0x22d5 + 0x5555 -> 0x3285 must give 0x0000, not 0xffff.
+        assert_eq!(
+            apply(0xdd2f, Sum::new().sub(0x5555).add(0x3285).fold()),
+            0x0000
+        );
+    }
+
+    #[test]
+    fn a_difference_gives_the_checksum_of_the_changed_words() {
+        let before = [0x1234, 0xabcd, 0x00ff, 0xffff];
+        let after = [0x1234, 0x0001, 0x00ff, 0x8000];
+        let delta = Sum::new()
+            .sub(before[1])
+            .add(after[1])
+            .sub(before[3])
+            .add(after[3])
+            .fold();
+        assert_eq!(apply(checksum(&before), delta), checksum(&after));
+    }
+
+    #[test]
+    fn a_computed_udp_zero_is_sent_as_all_ones() {
+        let delta = Sum::new().sub(0x5555).add(0x3285).fold();
+        assert_eq!(apply_udp(0xdd2f, delta), 0xffff);
+    }
+}
