@@ -1,0 +1,1 @@
+//! Runs the agent: starts the tasks, joins their channels, ends them.

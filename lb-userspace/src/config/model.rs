@@ -1,0 +1,261 @@
+//! The checked config: what the rest of the agent may rely on. Made by [`super::parse`] only.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A config without errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[agent]`.
+    pub agent: AgentConfig,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[[service]]`, in the file's order.
+    pub services: Vec<ServiceConfig>,
+}
+
+/// `[agent]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Interfaces to attach to; at least one, no name twice.
+    pub interfaces: Vec<String>,
+    /// How the program is attached.
+    pub xdp_mode: XdpMode,
+    /// How packets leave.
+    pub tx: TxChoice,
+    /// Sources towards backends. Empty: the interfaces' own global-scope addresses.
+    pub snat_addresses: Vec<IpAddr>,
+    /// SNAT ports.
+    pub snat_ports: PortRange,
+    /// Ports that health probes bind to.
+    pub check_ports: PortRange,
+    /// The agent adds VIPs to the first interface and removes them.
+    pub manage_vip: bool,
+    /// Seed of rings and flow hash; the same on every node of a fleet.
+    pub hash_seed: u32,
+    /// TCP resets the program sends itself, per second and CPU.
+    pub rst_per_second: u32,
+    /// API socket.
+    pub socket: PathBuf,
+    /// Read-only HTTP listener; `None` switches it off.
+    pub http: Option<SocketAddr>,
+    /// Directory of pinned maps, programs and links.
+    pub pin_dir: PathBuf,
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// By the driver, or not at all.
+    Native,
+    /// By the driver where it can, else generic.
+    Auto,
+    /// By the kernel's generic hook.
+    Generic,
+}
+
+/// How a packet leaves by the interface it came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxChoice {
+    /// By driver: veth redirects, others transmit.
+    Auto,
+    /// `XDP_TX`.
+    Tx,
+    /// Through the device map.
+    Redirect,
+}
+
+/// Ports from `min` to `max`, both included; `min <= max`, `min > 0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// Lowest port.
+    pub min: u16,
+    /// Highest port.
+    pub max: u16,
+}
+
+impl PortRange {
+    /// As a standard range.
+    pub const fn ports(self) -> RangeInclusive<u16> {
+        self.min..=self.max
+    }
+
+    /// Whether `port` is inside.
+    pub const fn contains(self, port: u16) -> bool {
+        self.min <= port && port <= self.max
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.min, self.max)
+    }
+}
+
+/// `[limits]`: entries of the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Established connections of one family.
+    pub connections: u32,
+    /// Half-open connections of one family.
+    pub half_open: u32,
+    /// Services.
+    pub services: u32,
+    /// Memberships of backends in services.
+    pub backends: u32,
+    /// Slots of the ring arena.
+    pub ring_slots: u32,
+    /// Service ports by VIP plus internal ports of gateway-mode backends.
+    pub endpoints: u32,
+}
+
+/// `[timeouts]`: how long idle connections live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Half-open.
+    pub half_open: Duration,
+    /// Established TCP.
+    pub established: Duration,
+    /// TCP after FIN or RST.
+    pub closing: Duration,
+    /// UDP never answered.
+    pub udp: Duration,
+    /// UDP answered.
+    pub udp_answered: Duration,
+}
+
+/// One `[[service]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Unique name.
+    pub name: String,
+    /// At least one, no address twice.
+    pub vips: Vec<IpAddr>,
+    /// Service port: what clients dial.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Forwarding mode.
+    pub mode: Mode,
+    /// Internal port of backends that name none; `None`: the service port.
+    pub internal_port: Option<u16>,
+    /// Health check of backends that name none.
+    pub check: Option<Check>,
+    /// What a TCP packet without a flow gets.
+    pub on_miss: OnMiss,
+    /// Backends in the file's order; names and (address, port) are unique in a service.
+    pub backends: Vec<BackendConfig>,
+}
+
+impl ServiceConfig {
+    /// The check that applies to a backend of this service.
+    pub fn check_of<'a>(&'a self, backend: &'a BackendConfig) -> Option<&'a Check> {
+        backend.check.as_ref().or(self.check.as_ref())
+    }
+}
+
+/// Layer-4 protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => lb_common::net::IPPROTO_TCP,
+            Self::Udp => lb_common::net::IPPROTO_UDP,
+        }
+    }
+
+    /// As in the config file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Forwarding mode of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Destination and source rewritten; the reply returns through us.
+    FullNat,
+    /// Destination rewritten only; we are the backends' gateway.
+    Gateway,
+}
+
+impl Mode {
+    /// As in the config file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FullNat => "full_nat",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// What a TCP packet that opens nothing and has no flow gets in full NAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMiss {
+    /// A reset, at a limited rate.
+    Reset,
+    /// Nothing.
+    Drop,
+}
+
+/// One `[[service.backend]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// Unique in its service; `address:port` (`[v6]:port`) where the file gives none.
+    pub name: String,
+    /// Address.
+    pub address: IpAddr,
+    /// Internal port, resolved: the backend's own, else the service's `internal_port`, else the service port.
+    pub port: u16,
+    /// 0 to 1000; 0 takes no new flows.
+    pub weight: u32,
+    /// Its own check; `None`: the service's.
+    pub check: Option<Check>,
+}
+
+/// A health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is done.
+    pub kind: CheckKind,
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// A probe that takes longer has failed.
+    pub timeout: Duration,
+    /// Good probes in a row before a backend that was down is up.
+    pub rise: u32,
+    /// Bad probes in a row before a backend that was up is down.
+    pub fall: u32,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// Connects.
+    Tcp,
+    /// Connects, sends a GET, reads the status line.
+    Http {
+        /// Request target, with its leading slash.
+        path: String,
+        /// Accepted status codes; not empty.
+        status: Vec<u16>,
+        /// `Host` header; `None`: address and port.
+        host: Option<String>,
+    },
+}

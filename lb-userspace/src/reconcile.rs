@@ -1,0 +1,1 @@
+//! The single writer: applies ops in a safe order, publishes a snapshot.

@@ -1,0 +1,1 @@
+//! Serde view types shared by CLI and API.
