@@ -1,1 +1,8 @@
-//! The test harness: what the kernel and namespace tests under `tests/tests/` share.
+//! The test harness: what the kernel and namespace tests under `tests/tests/` share, and the demo uses.
+
+pub mod agent;
+pub mod netns;
+pub mod peers;
+pub mod process;
+pub mod skip;
+pub mod topology;
