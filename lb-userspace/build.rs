@@ -5,10 +5,10 @@
 //! ask for `target-cpu=v3`.
 
 #[path = "../xtask/src/toolchain.rs"]
-#[expect(dead_code, reason = "xtask uses the rest of this file")]
 mod toolchain;
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,11 +20,30 @@ const OBJECTS: [(&[&str], &str, &str); 2] = [
     (&[], "xlb.bpf.o", "XLB_BPF_OBJECT"),
     (&["--features", "log"], "xlb-log.bpf.o", "XLB_BPF_OBJECT_LOG"),
 ];
+const BPF_TARGET: &str = "bpfel-unknown-none";
+const MISALIGNED_ACCESS: &str = "allows-misaligned-mem-access";
+/// The outer cargo's choices: another compiler, clippy as a wrapper, host flags, its locked target
+/// directory. None may reach the inner build.
+const OUTER_VARIABLES: [&str; 11] = [
+    "CARGO",
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_TARGET_DIR",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTDOC",
+    "RUSTFLAGS",
+    "RUSTUP_TOOLCHAIN",
+];
 
 fn main() {
     if let Err(message) = build() {
-        // cargo prints this as `error: lb-userspace: ...` and stops.
-        println!("cargo::error={message}");
+        // cargo shows each as `error: lb-userspace: ...` and stops.
+        for line in message.lines() {
+            println!("cargo::error={line}");
+        }
     }
 }
 
@@ -44,19 +63,19 @@ fn build() -> Result<(), String> {
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={}", toolchain::TOOLCHAIN_VAR);
-    println!("cargo::rerun-if-env-changed=PATH");
 
     let toolchain = toolchain::find(env!("CARGO_PKG_RUST_VERSION")).map_err(|missing| missing.to_string())?;
     let linker = toolchain::find_linker().map_err(|missing| missing.to_string())?;
     println!("cargo::rerun-if-changed={}", toolchain.rustc.display());
     println!("cargo::rerun-if-changed={}", linker.display());
-    let builder = Builder {
+    let out_dir = variable("OUT_DIR")?.into();
+    Builder {
         root,
         toolchain,
         linker,
-        out_dir: variable("OUT_DIR")?.into(),
-    };
-    builder.run()
+        out_dir,
+    }
+    .run()
 }
 
 struct Builder<'a> {
@@ -73,7 +92,7 @@ impl Builder<'_> {
         // Two cargo processes (debug and release, say) share the target directory: one at a time
         // from the compile until its output is copied away.
         let lock_path = target_dir.join("xlb-build.lock");
-        let lock = File::create(&lock_path)
+        let _lock = File::create(&lock_path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|e| format!("{}: {e}", lock_path.display()))?;
         for (features, file_name, variable) in OBJECTS {
@@ -85,7 +104,6 @@ impl Builder<'_> {
             fs::copy(&object, &shown).map_err(|e| format!("{}: {e}", shown.display()))?;
             println!("cargo::rustc-env={variable}={}", object.display());
         }
-        drop(lock);
         Ok(())
     }
 
@@ -100,24 +118,91 @@ impl Builder<'_> {
     }
 
     fn compile(&self, features: &[&str], target_dir: &Path) -> Result<PathBuf, String> {
+        let mut command = Command::new(&self.toolchain.cargo);
+        for variable in OUTER_VARIABLES {
+            command.env_remove(variable);
+        }
+        command
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "lb-ebpf",
+                "--bin",
+                "xlb-bpf",
+                "--profile",
+                "bpf",
+            ])
+            .args(["--target", BPF_TARGET, "-Z", "build-std=core", "--target-dir"])
+            .arg(target_dir)
+            .args(features)
+            .env("RUSTC", &self.toolchain.rustc)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags()?)
+            .current_dir(self.root);
+        if !self.toolchain.release.contains("nightly") {
+            // For -Z, on this one call: exported wider it leaks into host crates.
+            command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        run(&mut command).map_err(|error| format!("lb-ebpf with {}: {error}", self.toolchain.way))?;
+        Ok(target_dir.join(BPF_TARGET).join("bpf/xlb-bpf"))
+    }
+
+    fn rustflags(&self) -> Result<OsString, String> {
         let arch = variable("CARGO_CFG_TARGET_ARCH")?;
         let arch = if arch.starts_with("riscv64") { "riscv64" } else { &arch };
-        let mut command = self.toolchain.cargo_build(&self.linker, arch, target_dir);
-        command.args(features).arg("--quiet").current_dir(self.root);
-        run(&mut command)?;
-        Ok(target_dir.join(toolchain::BPF_TARGET).join("bpf/xlb-bpf"))
+        let mut linker = OsString::from("-Clinker=");
+        linker.push(&self.linker);
+        let mut flags: Vec<OsString> = vec![
+            // The architecture of the kernel, for aya's pt_regs.
+            format!("--cfg=bpf_target_arch=\"{arch}\"").into(),
+            // v3: atomics that return a value (compare-exchange), 32-bit jumps.
+            "-Ctarget-cpu=v3".into(),
+            "-Cdebuginfo=2".into(),
+            "-Clink-arg=--btf".into(),
+            linker,
+        ];
+        let mut features = Command::new(&self.toolchain.rustc);
+        features.args(["--print", "target-features", "--target", BPF_TARGET]);
+        if toolchain::output(&mut features)?.contains(MISALIGNED_ACCESS) {
+            // From LLVM 22 on: a u32 at an odd packet offset is one load, not four and three shifts.
+            flags.push(format!("-Ctarget-feature=+{MISALIGNED_ACCESS}").into());
+        }
+        Ok(flags.join("\x1f".as_ref()))
     }
 
     /// Drops the debug sections and keeps .BTF and .BTF.ext. Without a tool for it the object is
     /// embedded as it is: larger, not wrong.
     fn strip(&self, from: &Path, to: &Path) -> Result<(), String> {
-        let Some(objcopy) = toolchain::find_objcopy(&self.toolchain) else {
+        let Some(objcopy) = self.find_objcopy() else {
             println!("cargo::warning=no llvm-objcopy here: the BPF object keeps its debug info");
             return fs::copy(from, to)
                 .map(drop)
                 .map_err(|e| format!("{}: {e}", from.display()));
         };
         run(Command::new(objcopy).arg("--strip-debug").args([from, to]))
+    }
+
+    /// LLVM's objcopy of the compiler's version, or the copy that rustup ships with a toolchain.
+    fn find_objcopy(&self) -> Option<PathBuf> {
+        let Toolchain {
+            sysroot,
+            host,
+            llvm_major,
+            ..
+        } = &self.toolchain;
+        let llvm = PathBuf::from(format!("/usr/lib/llvm-{llvm_major}/bin/llvm-objcopy"));
+        let shipped = |sysroot: &Path| sysroot.join("lib/rustlib").join(host).join("bin/rust-objcopy");
+        let outer = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let outer = toolchain::output(Command::new(outer).args(["--print", "sysroot"])).ok();
+        [
+            Some(llvm),
+            Some(shipped(sysroot)),
+            outer.map(|outer| shipped(Path::new(&outer))),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|path| path.is_file())
+        .or_else(|| toolchain::find_program("llvm-objcopy"))
     }
 }
 
@@ -126,21 +211,17 @@ fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{program}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() {
-        let about_our_flag = "unstable feature specified for `-Ctarget-feature`";
-        let others = text.split("\n\n").filter(|message| !message.contains(about_our_flag));
-        for line in others.flat_map(str::lines) {
-            println!("cargo::warning={line}");
-        }
-        return Ok(());
+    if !output.status.success() {
+        return Err(format!(
+            "the BPF object (lb-ebpf) was not built; {program} says:\n{text}"
+        ));
     }
-    // The compiler's own message, to be read as it is; cargo shows a failed script's stderr.
-    eprintln!("{text}");
-    println!("cargo::error={program} could not build the BPF object (lb-ebpf); its messages:");
-    for line in text.lines() {
-        println!("cargo::error={line}");
+    let about_our_flag = "unstable feature specified for `-Ctarget-feature`";
+    let others = text.split("\n\n").filter(|message| !message.contains(about_our_flag));
+    for line in others.flat_map(str::lines) {
+        println!("cargo::warning={line}");
     }
-    std::process::exit(1);
+    Ok(())
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Finds what compiles and links the BPF object, and makes the cargo call that does it.
+//! Finds what compiles and links the BPF object.
 //!
 //! Shared by path between xtask and lb-userspace's build script, so it uses std alone and installs
 //! nothing; installing is `setup`'s job.
@@ -7,19 +7,14 @@
 //! whose LLVM is at least the compiler's.
 
 use std::env;
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Forces one way: `nightly` (or a dated `nightly-YYYY-MM-DD`) or `debian`.
 pub(crate) const TOOLCHAIN_VAR: &str = "XLB_BPF_TOOLCHAIN";
-/// The rustc target of the BPF object.
-pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 /// The file name of the linker, as rustc is told it.
 pub(crate) const LINKER: &str = "bpf-linker";
-
-const MISALIGNED_ACCESS: &str = "allows-misaligned-mem-access";
 
 /// Where a compiler comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,11 +168,12 @@ pub(crate) fn find_linker() -> Result<PathBuf, Missing> {
     find_program(LINKER).ok_or(Missing::Linker)
 }
 
-/// A program in PATH, or where `cargo install` and rustup put theirs.
+/// A program in PATH, or where `cargo install`, rustup and Debian put theirs: a user's PATH has no sbin.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(cargo_bin())
+        .chain(["/usr/sbin".into(), "/sbin".into()])
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file())
 }
@@ -188,91 +184,6 @@ pub(crate) fn cargo_bin() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
     Some(home.join("bin"))
-}
-
-/// A program that removes debug sections from a BPF ELF file and keeps .BTF: LLVM's objcopy of
-/// the compiler's version, or the copy that rustup ships with every toolchain.
-pub(crate) fn find_objcopy(toolchain: &Toolchain) -> Option<PathBuf> {
-    let llvm = PathBuf::from(format!("/usr/lib/llvm-{}/bin/llvm-objcopy", toolchain.llvm_major));
-    let shipped = |sysroot: &Path| {
-        sysroot
-            .join("lib/rustlib")
-            .join(&toolchain.host)
-            .join("bin/rust-objcopy")
-    };
-    let own = shipped(&toolchain.sysroot);
-    let default = || output(Command::new("rustc").args(["--print", "sysroot"])).ok();
-    [llvm, own]
-        .into_iter()
-        .find(|path| path.is_file())
-        .or_else(|| Some(shipped(Path::new(&default()?))).filter(|path| path.is_file()))
-        .or_else(|| find_program("llvm-objcopy"))
-}
-
-impl Toolchain {
-    /// Whether `-Z` flags need RUSTC_BOOTSTRAP=1. It is set on our one call only: exported wider
-    /// it leaks into host crates.
-    pub(crate) fn needs_bootstrap(&self) -> bool {
-        !self.release.contains("nightly") && !self.release.contains("dev")
-    }
-
-    /// Flags for the BPF target. `host_arch` is the architecture of the kernel, for pt_regs.
-    pub(crate) fn rustflags(&self, linker: &Path, host_arch: &str) -> OsString {
-        let mut flags: Vec<OsString> = vec![
-            format!("--cfg=bpf_target_arch=\"{host_arch}\"").into(),
-            // v3: atomics that return a value (compare-exchange), 32-bit jumps.
-            "-Ctarget-cpu=v3".into(),
-            "-Cdebuginfo=2".into(),
-            "-Clink-arg=--btf".into(),
-        ];
-        let mut linker_flag = OsString::from("-Clinker=");
-        linker_flag.push(linker);
-        flags.push(linker_flag);
-        if self.knows_misaligned_access() {
-            // A u32 at an odd packet offset is then one load, not four and three shifts.
-            flags.push(format!("-Ctarget-feature=+{MISALIGNED_ACCESS}").into());
-        }
-        flags.join("\x1f".as_ref())
-    }
-
-    /// The `cargo build` call for one object; run it in the workspace's root. The caller adds
-    /// `--features` and where the output goes.
-    pub(crate) fn cargo_build(&self, linker: &Path, host_arch: &str, target_dir: &Path) -> Command {
-        let mut command = Command::new(&self.cargo);
-        // The outer cargo's choices (another compiler, clippy as a wrapper, host flags, its locked
-        // target directory) must not reach this build.
-        for variable in [
-            "CARGO",
-            "CARGO_BUILD_RUSTC",
-            "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
-            "CARGO_BUILD_RUSTFLAGS",
-            "CARGO_BUILD_TARGET",
-            "CARGO_BUILD_TARGET_DIR",
-            "CARGO_TARGET_DIR",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "RUSTDOC",
-            "RUSTFLAGS",
-            "RUSTUP_TOOLCHAIN",
-        ] {
-            command.env_remove(variable);
-        }
-        command
-            .args(["build", "--package", "lb-ebpf", "--bin", "xlb-bpf", "--profile", "bpf"])
-            .args(["--target", BPF_TARGET, "-Z", "build-std=core", "--target-dir"])
-            .arg(target_dir)
-            .env("RUSTC", &self.rustc)
-            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(linker, host_arch));
-        if self.needs_bootstrap() {
-            command.env("RUSTC_BOOTSTRAP", "1");
-        }
-        command
-    }
-
-    fn knows_misaligned_access(&self) -> bool {
-        let mut command = Command::new(&self.rustc);
-        command.args(["--print", "target-features", "--target", BPF_TARGET]);
-        output(&mut command).is_ok_and(|features| features.contains(MISALIGNED_ACCESS))
-    }
 }
 
 fn rustup_tools(name: &str) -> Result<(PathBuf, PathBuf), String> {
@@ -286,15 +197,15 @@ fn rustup_tools(name: &str) -> Result<(PathBuf, PathBuf), String> {
 }
 
 /// The first two numbers of "1.96.0 (...)"; missing ones count as 0.
-fn version(text: &str) -> (u32, u32) {
+pub(crate) fn version(text: &str) -> (u32, u32) {
     let mut numbers = text
         .split(|c: char| !c.is_ascii_digit())
         .map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Standard output, trimmed; the error is one line.
-fn output(command: &mut Command) -> Result<String, String> {
+/// Standard output of a program, trimmed; the error is one line.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{program}: {error}"))?;
     if !output.status.success() {
