@@ -1,0 +1,43 @@
+//! The one list of programs that tests and demo run, the Debian package of each, and why.
+
+/// A program that tests or the demo start.
+pub(crate) struct Tool {
+    /// What is looked for in PATH and in the sbin directories.
+    pub(crate) program: &'static str,
+    /// The Debian package that has it.
+    pub(crate) package: &'static str,
+    /// A system service that the package would start and enable; ours is left off.
+    pub(crate) service: Option<&'static str>,
+    /// What it is used for here.
+    pub(crate) why: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool {
+        program,
+        package,
+        service: None,
+        why,
+    }
+}
+
+/// Every tool, in the order it is shown.
+pub(crate) const TOOLS: &[Tool] = &[
+    tool("ip", "iproute2", "namespaces, veth pairs, addresses, neighbours"),
+    tool(
+        "ethtool",
+        "ethtool",
+        "offloads of the veth pairs that XDP frames leave by",
+    ),
+    tool("bpftool", "bpftool", "maps and programs as an operator sees them"),
+    tool("nft", "nftables", "filtered ports in the health check tests"),
+    tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
+    Tool {
+        service: Some("nginx"),
+        ..tool("nginx", "nginx", "real web servers on the backends' internal ports")
+    },
+    tool("python3", "python3", "UDP echo servers and clients"),
+    tool("scapy", "python3-scapy", "an independent judge of checksums"),
+    tool("tcpdump", "tcpdump", "captures on each side of the balancer"),
+    tool("ps", "procps", "state of the agent and the servers"),
+];
