@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::netns::{Namespace, Room};
 use crate::process::{Process, run, wait_until};
-use crate::topology::{SNAT4, SNAT6, Topology};
+use crate::topology::{Arms, FRONT4, FRONT6, SNAT4, SNAT6, Topology};
 
 /// How long a start may take on a busy machine.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ impl Agent {
     /// Writes the config (the `[agent]` section of the topology, then `services`), starts the agent and waits until
     /// it answers.
     pub fn start(topology: &Topology, services: &str) -> Result<Self> {
-        Self::start_with(topology, &agent_section(&topology.room), services)
+        Self::start_with(topology, &agent_section(topology), services)
     }
 
     /// As [`Agent::start`] with an `[agent]` section of the test's own.
@@ -70,7 +70,7 @@ impl Agent {
         command
             .args(["run", "--config"])
             .arg(&self.config)
-            .env("RUST_LOG", "info");
+            .env("XLB_LOG", "info");
         self.process = Some(Process::start("xlb run", &mut command, &self.log)?);
         let (client, log) = (self.client.clone(), self.log.clone());
         let process = self.process.as_mut().context("just started")?;
@@ -186,7 +186,7 @@ impl Client {
     pub fn wait_all_up(&self) -> Result<()> {
         self.wait_for("every backend to be up", |status| {
             let backends = backends(status);
-            !backends.is_empty() && backends.iter().all(|backend| backend.is_up())
+            !backends.is_empty() && backends.iter().all(BackendStatus::is_up)
         })
     }
 
@@ -250,6 +250,21 @@ impl BackendStatus<'_> {
     pub fn number(&self, field: &str) -> u64 {
         self.row[field].as_u64().unwrap_or_default()
     }
+
+    /// A counter of its `counters`.
+    pub fn counter(&self, field: &str) -> u64 {
+        self.row["counters"][field].as_u64().unwrap_or_default()
+    }
+
+    /// What the checks say, as a sentence.
+    pub fn health_text(&self) -> &str {
+        self.row["health"]["text"].as_str().unwrap_or_default()
+    }
+
+    /// The verdict of its newest probe: `open`, `refused`, `filtered` ...
+    pub fn port_verdict(&self) -> &str {
+        self.row["health"]["port_verdict"].as_str().unwrap_or_default()
+    }
 }
 
 /// Every backend of every service.
@@ -265,18 +280,23 @@ pub fn backends(status: &Value) -> Vec<BackendStatus<'_>> {
         .collect()
 }
 
-/// The `[agent]` section for a topology: both interfaces, the SNAT addresses of the side of the backends.
-pub fn agent_section(room: &Room) -> String {
+/// The `[agent]` section for a topology: every interface of the balancer, and the addresses of the side of the backends
+/// to translate to. A test may append keys of its own.
+pub fn agent_section(topology: &Topology) -> String {
+    let (interfaces, snat) = match topology.arms {
+        Arms::Two => ("\"front0\", \"back0\"", format!("\"{SNAT4}\", \"{SNAT6}\"")),
+        Arms::One => ("\"front0\"", format!("\"{FRONT4}\", \"{FRONT6}\"")),
+    };
     format!(
         "[agent]
-interfaces = [\"front0\", \"back0\"]
-snat_addresses = [\"{SNAT4}\", \"{SNAT6}\"]
+interfaces = [{interfaces}]
+snat_addresses = [{snat}]
 manage_vip = true
 socket = \"{}\"
 pin_dir = \"{}\"
 ",
-        socket(room).display(),
-        pin_dir(room).display()
+        socket(&topology.room).display(),
+        pin_dir(&topology.room).display()
     )
 }
 

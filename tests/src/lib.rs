@@ -1,6 +1,8 @@
 //! The test harness: what the kernel and namespace tests under `tests/tests/` share, and the demo uses.
 
 pub mod agent;
+pub mod alone;
+pub mod config_text;
 pub mod netns;
 pub mod peers;
 pub mod process;

@@ -3,6 +3,7 @@
 //! ```text
 //! client c0 -- c0 router f0 -- front0 balancer back0 -- lb switch p1.. -- eth0 backend-1 ..
 //! ```
+//! With one arm there is no `back0`: the switch hangs on the router.
 //! Both families everywhere. Nothing but the balancer connects clients and backends: it forwards nothing by itself and
 //! backends have no route to the client unless the plan says so.
 
@@ -20,6 +21,10 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 0x10);
 pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// The client's IPv6 address.
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
+/// The balancer's address towards the router.
+pub const FRONT4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// The balancer's IPv6 address towards the router.
+pub const FRONT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x10);
 /// The balancer's address on the side of the backends, which it also translates sources to.
 pub const SNAT4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// The balancer's IPv6 address on the side of the backends.
@@ -36,6 +41,17 @@ pub enum BackendRoute {
     None,
     /// Their default route is the balancer: gateway mode.
     Balancer,
+    /// Their default route is the router: one arm.
+    Router,
+}
+
+/// Where the balancer's interfaces are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arms {
+    /// `front0` towards the clients, `back0` on the network of the backends.
+    Two,
+    /// `front0` alone: every packet leaves where it came in; the router also leads to the backends.
+    One,
 }
 
 /// What a scene is built from.
@@ -45,6 +61,8 @@ pub struct Plan {
     pub backends: u8,
     /// Route of the backends.
     pub route: BackendRoute,
+    /// Interfaces of the balancer.
+    pub arms: Arms,
 }
 
 impl Plan {
@@ -53,6 +71,16 @@ impl Plan {
         Self {
             backends,
             route: BackendRoute::None,
+            arms: Arms::Two,
+        }
+    }
+
+    /// `backends` namespaces behind a balancer with a single interface, full NAT.
+    pub const fn one_arm(backends: u8) -> Self {
+        Self {
+            backends,
+            route: BackendRoute::Router,
+            arms: Arms::One,
         }
     }
 
@@ -61,6 +89,7 @@ impl Plan {
         Self {
             backends,
             route: BackendRoute::Balancer,
+            arms: Arms::Two,
         }
     }
 }
@@ -89,6 +118,8 @@ pub struct Topology {
     pub switch: Namespace,
     /// Backends, in order.
     pub backends: Vec<BackendHost>,
+    /// Interfaces of the balancer.
+    pub arms: Arms,
     /// Files, bpffs, names. Last: namespaces go first.
     pub room: Room,
 }
@@ -107,6 +138,7 @@ impl Topology {
             balancer: room.namespace("balancer")?,
             switch: room.namespace("switch")?,
             backends: Vec::new(),
+            arms: plan.arms,
             room,
         };
         topology.connect_front()?;
@@ -182,6 +214,16 @@ impl Topology {
 
     fn connect_back(&self) -> Result<()> {
         self.switch.ip("link add br0 type bridge\nlink set br0 up\n")?;
+        if self.arms == Arms::One {
+            connect(&self.router, "b0", &self.switch, "lb")?;
+            self.switch.ip("link set lb master br0\n")?;
+            self.router.ip(&format!(
+                "addr add {SNAT4}/24 dev b0\naddr add {SNAT6}/64 dev b0 nodad\n"
+            ))?;
+            return self
+                .balancer
+                .ip("route add 10.0.0.0/24 via 192.0.2.1\nroute add fd00:b::/64 via 2001:db8:f::1\n");
+        }
         connect(&self.balancer, "back0", &self.switch, "lb")?;
         self.switch.ip("link set lb master br0\n")?;
         offload_for_balancer(&self.switch, "lb")?;
@@ -209,7 +251,8 @@ impl Topology {
             "addr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\n",
             backend.address4, backend.address6
         ))?;
-        if route == BackendRoute::Balancer {
+        // On the network of the backends, the balancer's place is the router's when it has one arm.
+        if route != BackendRoute::None {
             backend
                 .namespace
                 .ip(&format!("route add default via {SNAT4}\nroute add ::/0 via {SNAT6}\n"))?;

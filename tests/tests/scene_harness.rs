@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use xlb_tests::alone::shared;
 use xlb_tests::netns::Namespace;
 use xlb_tests::peers::{Capture, DatagramServer, Nginx, Talk, TalkServer, Verdict};
 use xlb_tests::peers::{ask_datagram, download, http_get, make_file, ping, upload};
@@ -45,6 +46,7 @@ fn kernel_balancer(topology: &Topology, tcp_port: u16, udp_port: u16) -> Result<
 #[test]
 fn the_network_carries_http_talk_and_datagrams_in_both_families() -> Result<()> {
     require!("ip", "nft", "nginx", "curl", "ethtool", "tcpdump", "tshark");
+    let _share = shared();
     let topology = Topology::build(Plan::full_nat(1))?;
     topology.complete_checksums_everywhere()?;
     let backend = &topology.backends[0].namespace;
@@ -87,6 +89,7 @@ fn the_network_carries_http_talk_and_datagrams_in_both_families() -> Result<()> 
 #[test]
 fn a_talk_connection_outlives_many_lines_and_ends_with_its_server() -> Result<()> {
     require!("ip");
+    let _share = shared();
     let topology = Topology::build(Plan::full_nat(1))?;
     let backend = &topology.backends[0];
     let server = TalkServer::start(&backend.namespace, "one", 9000)?;
@@ -108,6 +111,7 @@ fn a_talk_connection_outlives_many_lines_and_ends_with_its_server() -> Result<()
 #[test]
 fn a_dropped_topology_leaves_no_namespace_no_mount_and_no_process() -> Result<()> {
     require!("ip", "nginx", "curl");
+    let _share = shared();
     let topology = Topology::build(Plan::gateway(2))?;
     ping(&topology.client, [198, 51, 100, 1])?;
     ping(&topology.backends[1].namespace, topology.backends[0].address6)?;

@@ -2,6 +2,7 @@
 
 mod capture;
 mod datagram;
+mod load;
 mod nginx;
 mod ping;
 mod talk;
@@ -9,6 +10,7 @@ mod transfer;
 
 pub use capture::{Capture, Segment, Verdict};
 pub use datagram::{DatagramServer, ask_datagram};
+pub use load::{Load, Report};
 pub use nginx::Nginx;
 pub use ping::ping;
 pub use talk::{Talk, TalkServer, count_names};

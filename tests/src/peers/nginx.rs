@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::http_get;
 use crate::netns::{Namespace, Room};
 use crate::process::{Process, run, wait_until};
 
@@ -15,6 +16,7 @@ use crate::process::{Process, run, wait_until};
 pub struct Nginx {
     process: Process,
     files: PathBuf,
+    port: u16,
 }
 
 impl Nginx {
@@ -47,19 +49,29 @@ impl Nginx {
             let url = format!("http://127.0.0.1:{port}/healthz");
             run(namespace.command("curl").args(["-sfo", "/dev/null", &url])).map(|_| true)
         })?;
-        Ok(Self { process, files })
+        Ok(Self { process, files, port })
     }
 
     /// Where `/files/` is.
     pub fn files(&self) -> &Path {
         &self.files
     }
-}
 
-impl Nginx {
     /// Its process id.
     pub fn pid(&self) -> nix::unistd::Pid {
         self.process.pid()
+    }
+
+    /// Connections accepted so far, by its own count.
+    pub fn accepted(&self, namespace: &Namespace) -> Result<u64> {
+        let status = http_get(namespace, &format!("http://127.0.0.1:{}/status", self.port))?;
+        // Line 3: "accepts handled requests" as three numbers.
+        let numbers = status.lines().nth(2).context("nginx's status is too short")?;
+        let accepted = numbers
+            .split_whitespace()
+            .next()
+            .context("no number in nginx's status")?;
+        accepted.parse().with_context(|| format!("nginx's status: {status}"))
     }
 }
 
@@ -69,6 +81,7 @@ fn config_text(dir: &Path, name: &str, port: u16) -> String {
         "daemon off;
 user root;
 worker_processes 1;
+worker_rlimit_nofile 16500;
 pid {dir}/nginx.pid;
 error_log {dir}/error.log warn;
 events {{ worker_connections 16384; }}
@@ -82,9 +95,11 @@ http {{
     scgi_temp_path {dir}/scgi;
     sendfile on;
     keepalive_requests 1000000;
+    keepalive_timeout 600s;
     server {{
         listen [::]:{port} ipv6only=off backlog=4096 reuseport;
         location = / {{ return 200 \"{name}\\n\"; }}
+        location = /status {{ stub_status; }}
         location = /healthz {{ return 200 \"ok\\n\"; }}
         location /files/ {{
             root {dir};

@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 use crate::netns::Namespace;
 
 const BACKLOG: i32 = 4096;
+/// The line after whose answer the server closes.
+const BYE: &str = "bye";
 
 /// A running server. Dropping it closes its port and every connection.
 #[derive(Debug)]
@@ -40,11 +42,11 @@ impl TalkServer {
         let listener = namespace.enter(|| listen(port))??;
         let seen = Arc::new(Seen::default());
         let (stop, stopped) = oneshot::channel();
-        let answer = Arc::from(format!("{name}\n").into_bytes());
+        let answer: Arc<[u8]> = Arc::from(format!("{name}\n").into_bytes());
         let seen_inside = Arc::clone(&seen);
         let thread = thread::Builder::new()
             .name(format!("talk {name}"))
-            .spawn(move || serve(listener, answer, &seen_inside, stopped))
+            .spawn(move || serve(listener, &answer, &seen_inside, stopped))
             .context("start the server's thread")?;
         Ok(Self {
             stop: Some(stop),
@@ -116,7 +118,23 @@ impl Talk {
 
     /// Sends a line; the name of the backend that answers.
     pub fn ask(&mut self) -> Result<String> {
-        self.stream.get_mut().write_all(b"who\n").context("send a line")?;
+        self.say("who")
+    }
+
+    /// Asks the server to close first, and waits until it has. The name of the backend.
+    pub fn bye(mut self) -> Result<String> {
+        let name = self.say(BYE)?;
+        let mut rest = String::new();
+        self.stream.read_line(&mut rest).context("wait for the end")?;
+        Ok(name)
+    }
+
+    fn say(&mut self, word: &str) -> Result<String> {
+        let line = format!("{word}\n");
+        self.stream
+            .get_mut()
+            .write_all(line.as_bytes())
+            .context("send a line")?;
         let mut line = String::new();
         let read = self.stream.read_line(&mut line).context("wait for the answer")?;
         if read == 0 {
@@ -132,7 +150,7 @@ impl Talk {
 }
 
 /// How often each name occurs.
-pub fn count_names<I: IntoIterator<Item = String>>(names: I) -> HashMap<String, usize> {
+pub fn count_names<I: IntoIterator<Item = String>>(names: I) -> HashMap<String, u32> {
     let mut counts = HashMap::new();
     for name in names {
         *counts.entry(name).or_default() += 1;
@@ -153,7 +171,7 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn serve(listener: TcpListener, answer: Arc<[u8]>, seen: &Arc<Seen>, stopped: oneshot::Receiver<()>) {
+fn serve(listener: TcpListener, answer: &Arc<[u8]>, seen: &Arc<Seen>, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -167,7 +185,7 @@ fn serve(listener: TcpListener, answer: Arc<[u8]>, seen: &Arc<Seen>, stopped: on
                     continue;
                 };
                 seen.accepted.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(converse(stream, peer, Arc::clone(&answer), Arc::clone(seen)));
+                tokio::spawn(converse(stream, peer, Arc::clone(answer), Arc::clone(seen)));
             }
         };
         tokio::select! {
@@ -192,6 +210,9 @@ async fn converse(mut stream: tokio::net::TcpStream, peer: SocketAddr, answer: A
         // Counted before the client can know of it.
         seen.answered.fetch_add(1, Ordering::Relaxed);
         if write.write_all(&answer).await.is_err() {
+            return;
+        }
+        if line.trim_end() == BYE {
             return;
         }
         line.clear();
