@@ -27,6 +27,16 @@ pub struct Agent {
     client: Client,
     config: PathBuf,
     log: PathBuf,
+    end: End,
+}
+
+/// What dropping an [`Agent`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Stops it and unloads.
+    Unload,
+    /// Leaves it alone.
+    Nothing,
 }
 
 /// `xlb` commands against one agent, inside the balancer's namespace.
@@ -59,6 +69,7 @@ impl Agent {
             client,
             config,
             log: room.file("agent.log"),
+            end: End::Unload,
         };
         agent.run(&topology.balancer)?;
         Ok(agent)
@@ -102,6 +113,14 @@ impl Agent {
         Ok(())
     }
 
+    /// Lets it run on after this process.
+    pub fn release(mut self) {
+        if let Some(process) = self.process.take() {
+            process.release();
+            self.end = End::Nothing;
+        }
+    }
+
     /// Its config file.
     pub fn config(&self) -> &Path {
         &self.config
@@ -115,6 +134,9 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if self.end == End::Nothing {
+            return;
+        }
         if thread::panicking() {
             self.client.print_evidence(&self.log());
         }

@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod alone;
+pub mod api;
 pub mod config_text;
+pub mod demo;
 pub mod netns;
 pub mod peers;
 pub mod process;

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -64,6 +65,14 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    lifetime: Lifetime,
+}
+
+/// Whether a program ends with the value that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lifetime {
+    Scoped,
+    Released,
 }
 
 impl Process {
@@ -79,12 +88,15 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
+            // Ctrl-C in the terminal is for us; what it means for our children is decided here.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("start {name}: {command:?}"))?;
         Ok(Self {
             name: name.to_owned(),
             child,
             log: log.to_owned(),
+            lifetime: Lifetime::Scoped,
         })
     }
 
@@ -130,6 +142,11 @@ impl Process {
         self.wait(TERM_PATIENCE)
     }
 
+    /// Lets it run on after this process.
+    pub fn release(mut self) {
+        self.lifetime = Lifetime::Released;
+    }
+
     /// What it wrote so far.
     pub fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -138,7 +155,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !matches!(self.ended(), Ok(None)) {
+        if self.lifetime == Lifetime::Released || !matches!(self.ended(), Ok(None)) {
             return;
         }
         if self.terminate().is_err() {

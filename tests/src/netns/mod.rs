@@ -19,7 +19,7 @@ use crate::process::run;
 
 pub use link::{connect, offload_for_balancer, plain_checksums};
 pub use room::Room;
-pub use sweep::{end_namespace, sweep_stale};
+pub use sweep::{end_namespace, end_scene, sweep_stale};
 
 /// Where iproute2 keeps names of namespaces.
 const NETNS_DIR: &str = "/run/netns";

@@ -51,13 +51,32 @@ pub fn sweep_stale() {
     }
 }
 
+/// Ends every namespace `<prefix>-...` and the files of `dir`; whether there was anything.
+pub fn end_scene(prefix: &str, dir: &Path) -> bool {
+    let start = format!("{prefix}-");
+    let names = names_in(Path::new(NETNS_DIR), |name| name.starts_with(&start));
+    let found = !names.is_empty() || dir.exists();
+    for name in names {
+        // What cannot be ended now is found again by the next call.
+        let _ = end_namespace(&name);
+    }
+    end_room(dir);
+    found
+}
+
 fn stale_names(directory: &Path) -> Vec<String> {
+    names_in(directory, |name| {
+        owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    })
+}
+
+fn names_in(directory: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()))
+        .filter(|name| wanted(name))
         .collect()
 }
 

@@ -22,13 +22,26 @@ pub struct DatagramServer {
 impl DatagramServer {
     /// Listens on every address of the namespace; one socket for each family.
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> Result<Self> {
+        Self::over(namespace.enter(|| bind_both(port))??, name)
+    }
+
+    /// Listens where the calling thread is.
+    pub fn start_here(name: &str, port: u16) -> Result<Self> {
+        Self::over(bind_both(port)?, name)
+    }
+
+    /// Serves until the process ends.
+    pub fn run(mut self) -> Result<()> {
+        for thread in self.threads.drain(..) {
+            thread.join().map_err(|_| anyhow::anyhow!("a server thread panicked"))?;
+        }
+        Ok(())
+    }
+
+    fn over(sockets: [UdpSocket; 2], name: &str) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        for address in [
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-        ] {
-            let socket = namespace.enter(|| bind(address))??;
+        for socket in sockets {
             let (stop, prefix) = (Arc::clone(&stop), format!("{name} "));
             threads.push(
                 thread::Builder::new()
@@ -72,6 +85,13 @@ pub fn ask_datagram(socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> Resul
         echo.len().saturating_sub(1)
     );
     Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+fn bind_both(port: u16) -> Result<[UdpSocket; 2]> {
+    Ok([
+        bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?,
+        bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?,
+    ])
 }
 
 fn bind(address: SocketAddr) -> Result<UdpSocket> {

@@ -57,6 +57,11 @@ impl Nginx {
         &self.files
     }
 
+    /// Lets it run on after this process.
+    pub fn release(self) {
+        self.process.release();
+    }
+
     /// Its process id.
     pub fn pid(&self) -> nix::unistd::Pid {
         self.process.pid()

@@ -1,0 +1,132 @@
+//! Whose the demo's namespaces are, and how a scene that was kept is looked at and ended.
+//!
+//! There is one demo at a time: its names are fixed, so that they can be typed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, Result, bail};
+
+use super::screen::Screen;
+use super::stage::{HOSTS, Stage};
+use super::traffic::{ECHO_PORT, WEB_PORT};
+use crate::agent::xlb_binary;
+use crate::netns::end_scene;
+use crate::process::run;
+use crate::topology::{VIP4, VIP6};
+
+/// Prefix of the namespaces.
+pub(super) const PREFIX: &str = "xlb-demo";
+const DIR: &str = "/run/xlb-demo";
+const OWNER_FILE: &str = "/run/xlb-demo/owner";
+/// What the owner file holds when nobody plays and the scene stays.
+const KEPT: &str = "kept";
+
+/// Directory of files and of the demo's bpffs.
+pub(super) fn dir() -> &'static Path {
+    Path::new(DIR)
+}
+
+/// Makes the demo's names free; an error while another demo has them. What a killed demo left is deleted.
+pub(super) fn claim() -> Result<()> {
+    match fs::read_to_string(OWNER_FILE) {
+        Ok(owner) if owner == KEPT => {
+            bail!("a demo was kept; end it with 'cargo xtask demo --end', then start a new one")
+        }
+        Ok(owner) if alive(&owner) => {
+            bail!("a demo is running (process {owner}); end it with Ctrl-C there, or 'kill {owner}'")
+        }
+        _ => {
+            end_scene(PREFIX, dir());
+            Ok(())
+        }
+    }
+}
+
+/// Writes that this process plays. The directory is there by now.
+pub(super) fn write_player() -> Result<()> {
+    write_owner(&process::id().to_string())
+}
+
+/// Writes that the scene stays.
+pub(super) fn write_kept() -> Result<()> {
+    write_owner(KEPT)
+}
+
+/// Ends a kept demo, or what is left of one; whether there was any.
+pub fn end() -> Result<bool> {
+    if let Ok(owner) = fs::read_to_string(OWNER_FILE)
+        && alive(&owner)
+    {
+        bail!("a demo is running (process {owner}); end it with Ctrl-C there, or 'kill {owner}'");
+    }
+    Ok(end_scene(PREFIX, dir()))
+}
+
+/// What to look at while the scene is there, and one of the commands at work.
+pub(super) fn look_for_yourself(stage: &Stage, screen: &mut Screen) -> Result<()> {
+    screen.headline("See for yourself: everything in the kernel can be read with bpftool")?;
+    let pins = stage.xlb().pin_dir();
+    for map in [
+        "xlb_services",
+        "xlb_backends",
+        "xlb_backend_st",
+        "xlb_flows4",
+        "xlb_names",
+    ] {
+        screen.indented(&format!("bpftool map dump pinned {}", pins.join(map).display()))?;
+    }
+    screen.indented("bpftool net    # in the balancer's namespace: what is attached where")?;
+    let names = pins.join("xlb_names");
+    screen.line("")?;
+    screen.indented(&format!("$ bpftool map dump pinned {}", names.display()))?;
+    let text = run(process::Command::new("bpftool")
+        .args(["map", "dump", "pinned"])
+        .arg(&names))?;
+    screen.indented(&text)?;
+    screen.indented(&format!(
+        "$ nsenter --net={} bpftool net",
+        stage.topology.balancer.path().display()
+    ))?;
+    screen.indented(&run(stage.topology.balancer.command("bpftool").arg("net"))?)
+}
+
+/// How to enter and how to end what stays.
+pub(super) fn instructions(stage: &Stage, screen: &mut Screen) -> Result<()> {
+    look_for_yourself(stage, screen)?;
+    let enter = |name: PathBuf| format!("nsenter --net={}", name.display());
+    let topology = &stage.topology;
+    screen.headline("Everything stays as it is. Enter a namespace with (as root)")?;
+    for namespace in [&topology.client, &topology.router, &topology.balancer, &topology.switch] {
+        screen.indented(&enter(namespace.path()))?;
+    }
+    for (host, (name, _, _)) in topology.backends.iter().zip(HOSTS) {
+        screen.indented(&format!("{}   # {name}", enter(host.namespace.path())))?;
+    }
+    screen.headline("Try")?;
+    let client = enter(topology.client.path());
+    screen.indented(&format!("{client} curl http://{VIP4}:{WEB_PORT}/"))?;
+    screen.indented(&format!("{client} curl http://[{VIP6}]:{WEB_PORT}/"))?;
+    screen.indented(&format!("echo hello | {client} nc -u -w1 {VIP4} {ECHO_PORT}"))?;
+    let xlb = xlb_binary()?;
+    screen.indented(&format!("export XLB_SOCKET={}", stage.xlb().socket().display()))?;
+    screen.indented(&format!("{} status", xlb.display()))?;
+    screen.indented(&format!("{} drops", xlb.display()))?;
+    screen.indented(&format!(
+        "$EDITOR {} && {} reload",
+        stage.config().display(),
+        xlb.display()
+    ))?;
+    screen.headline("End it with")?;
+    screen.indented("cargo xtask demo --end")
+}
+
+fn write_owner(text: &str) -> Result<()> {
+    fs::write(OWNER_FILE, text).with_context(|| format!("write {OWNER_FILE}"))
+}
+
+/// Whether the process exists and is a demo: process ids are used again.
+fn alive(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{}/comm", pid.trim())).is_ok_and(|name| name.trim_end() == "xlb-demo")
+}
