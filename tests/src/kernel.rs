@@ -1,0 +1,218 @@
+//! The real BPF object in the kernel: loaded with small maps, filled directly, run packet by packet with
+//! BPF_PROG_TEST_RUN. Nothing is attached.
+
+mod lab;
+mod maps;
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{BackendStats, CpuState, ReasonStats};
+use lb_common::names;
+use lb_common::reason::REASON_SLOTS;
+
+pub use lab::{Lab, pin_to_cpu};
+pub use maps::{Entry, Key, Maps, Side};
+
+/// Which of the two embedded objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// Without packet logging.
+    Production,
+    /// With aya-log.
+    Log,
+}
+
+/// Entries of the maps whose size a test may want small.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Connections of one family; the flow tables hold two entries for each.
+    pub connections: u32,
+    /// Half-open connections of one family, likewise.
+    pub half_open: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            connections: 2048,
+            half_open: 4096,
+        }
+    }
+}
+
+/// What the program did with one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// XDP action number.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// XDP action numbers.
+pub mod action {
+    /// `XDP_DROP`.
+    pub const DROP: u32 = 1;
+    /// `XDP_PASS`.
+    pub const PASS: u32 = 2;
+    /// `XDP_TX`.
+    pub const TX: u32 = 3;
+    /// `XDP_REDIRECT`.
+    pub const REDIRECT: u32 = 4;
+}
+
+/// The loaded object.
+pub struct Kernel {
+    bpf: Ebpf,
+    /// Its maps.
+    pub maps: Maps,
+}
+
+impl Kernel {
+    /// Loads and verifies the object.
+    pub fn load(object: Object, sizes: Sizes) -> Result<Self> {
+        let bytes = match object {
+            Object::Production => lb_userspace::BPF_OBJECT,
+            Object::Log => lb_userspace::BPF_OBJECT_LOG,
+        };
+        let mut loader = EbpfLoader::new();
+        loader.override_global(names::RODATA_HZ, &crate::model::HZ, true);
+        for (name, entries) in [
+            (names::FLOWS4, sizes.connections * 2),
+            (names::FLOWS6, sizes.connections * 2),
+            (names::HALF4, sizes.half_open * 2),
+            (names::HALF6, sizes.half_open * 2),
+            (names::SWEEP4, sizes.connections),
+            (names::SWEEP6, sizes.connections),
+            (names::SERVICES, 64),
+            (names::BACKENDS, 256),
+            (names::RINGS, 4096),
+        ] {
+            loader.map_max_entries(name, entries);
+        }
+        let mut bpf = loader
+            .load(bytes)
+            .with_context(|| format!("load the {object:?} object"))?;
+        for name in [names::PROGRAM_XDP, names::PROGRAM_SWEEP] {
+            let program: &mut Xdp = bpf
+                .program_mut(name)
+                .with_context(|| format!("program {name} is not in the object"))?
+                .try_into()
+                .with_context(|| format!("program {name} is not of type XDP"))?;
+            program
+                .load()
+                .with_context(|| format!("the kernel refuses program {name}"))?;
+        }
+        let maps = Maps::take(&mut bpf)?;
+        Ok(Self { bpf, maps })
+    }
+
+    /// Runs the program on a frame as if it had come in on this interface (of the calling thread's namespace; its
+    /// first receive queue).
+    pub fn run(&self, ingress_ifindex: u32, frame: &[u8]) -> Result<Output> {
+        self.run_program(names::PROGRAM_XDP, ingress_ifindex, frame)
+    }
+
+    /// Runs the sweep once.
+    pub fn sweep(&self) -> Result<()> {
+        self.run_program(names::PROGRAM_SWEEP, 0, &[0; 64]).map(drop)
+    }
+
+    fn run_program(&self, name: &str, ingress_ifindex: u32, frame: &[u8]) -> Result<Output> {
+        let program: &Xdp = self
+            .bpf
+            .program(name)
+            .context("the program was loaded before")?
+            .try_into()?;
+        let mut out = vec![0_u8; 4096];
+        let context = xdp_md(frame.len() as u32, ingress_ifindex);
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result = program
+            .test_run(options)
+            .with_context(|| format!("run {name} on {} bytes from interface {ingress_ifindex}", frame.len()))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Output {
+            action: result.return_value,
+            frame: out,
+        })
+    }
+
+    /// A reason's counters, summed over the CPUs.
+    pub fn reason(&self, index: u32) -> Result<ReasonStats> {
+        let values = self.maps.reasons.get(&index, 0)?;
+        Ok(values.iter().fold(ReasonStats::default(), |sum, cpu| ReasonStats {
+            packets: sum.packets + cpu.0.packets,
+            bytes: sum.bytes + cpu.0.bytes,
+        }))
+    }
+
+    /// Every reason's counters.
+    pub fn reasons(&self) -> Result<Vec<ReasonStats>> {
+        (0..REASON_SLOTS).map(|index| self.reason(index)).collect()
+    }
+
+    /// A backend's counters, summed over the CPUs.
+    pub fn backend(&self, id: u32) -> Result<BackendStats> {
+        let values = self.maps.backend_stats.get(&id, 0)?;
+        Ok(values
+            .iter()
+            .fold(BackendStats::default(), |sum, cpu| add_backend(sum, cpu.0)))
+    }
+
+    /// The per-CPU state, summed over the CPUs (sensible for its counters only).
+    pub fn cpu_totals(&self) -> Result<CpuState> {
+        let values = self.maps.cpu.get(&0, 0)?;
+        Ok(values.iter().fold(CpuState::default(), |sum, cpu| CpuState {
+            connections: sum.connections + cpu.0.connections,
+            hops_moved: sum.hops_moved + cpu.0.hops_moved,
+            tuples_reused_early: sum.tuples_reused_early + cpu.0.tuples_reused_early,
+            ..CpuState::default()
+        }))
+    }
+}
+
+/// The kernel's `struct xdp_md` as test run takes it: `data_end` must be the frame's length and the interface must
+/// exist in the caller's namespace (net/bpf/test_run.c, `xdp_convert_md_to_buff`).
+fn xdp_md(frame_bytes: u32, ingress_ifindex: u32) -> [u8; 24] {
+    let mut context = [0_u8; 24];
+    for (slot, value) in context
+        .chunks_exact_mut(4)
+        .zip([0, frame_bytes, 0, ingress_ifindex, 0, 0])
+    {
+        slot.copy_from_slice(&value.to_ne_bytes());
+    }
+    context
+}
+
+fn add_backend(a: BackendStats, b: BackendStats) -> BackendStats {
+    BackendStats {
+        packets_in: a.packets_in + b.packets_in,
+        bytes_in: a.bytes_in + b.bytes_in,
+        packets_out: a.packets_out + b.packets_out,
+        bytes_out: a.bytes_out + b.bytes_out,
+        flows_new: a.flows_new + b.flows_new,
+        flows_opened: a.flows_opened + b.flows_opened,
+        flows_closed: a.flows_closed + b.flows_closed,
+        flows_refused: a.flows_refused + b.flows_refused,
+    }
+}
+
+/// The jiffies of this kernel cut to 32 bits cannot be read from userspace; tests age entries instead of waiting.
+pub fn check_hz() -> Result<()> {
+    let config = std::process::Command::new("zcat").arg("/proc/config.gz").output();
+    let Ok(config) = config else { return Ok(()) };
+    let text = String::from_utf8_lossy(&config.stdout);
+    match text.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")) {
+        Some(hz) if hz != crate::model::HZ.to_string() => {
+            bail!(
+                "this kernel ticks at {hz} Hz, the tests are written for {}",
+                crate::model::HZ
+            )
+        }
+        _ => Ok(()),
+    }
+}
