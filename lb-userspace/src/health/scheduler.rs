@@ -1,0 +1,171 @@
+//! When probes run. Each probe is a task of its own with its own clock, so that one that hangs delays nobody; a change
+//! of the list touches only the probes that changed, the others keep their phase.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::connect::{Shared, connect};
+use super::http::{self, Exchange};
+use super::verdict::PortVerdict;
+use super::{Probe, ProbeKind, ProbeResult};
+use crate::neigh;
+use crate::state::BackendRef;
+
+/// Probes that start together are spread so that at most one starts in this time, on average.
+const SPREAD_PER_PROBE: Duration = Duration::from_micros(50);
+/// How long a TCP probe watches whether an accepted connection is closed at once. A proxy that finds no server behind
+/// it closes within a round trip.
+const CLOSE_WATCH: Duration = Duration::from_millis(20);
+
+/// Runs the probes of the list until its sender or the receiver of results is gone, or the handle is aborted. Sockets
+/// belong to the network namespace of the threads of the calling runtime.
+pub fn start(probes: watch::Receiver<Vec<Probe>>, results: mpsc::Sender<ProbeResult>) -> JoinHandle<()> {
+    let netlink = neigh::Client::open()
+        .inspect_err(|error| tracing::warn!(%error, "silent_hosts_not_told_from_filtered_ports"))
+        .ok();
+    tokio::spawn(supervise(probes, results, Arc::new(Shared::new(netlink))))
+}
+
+struct Running {
+    probe: Probe,
+    task: AbortHandle,
+}
+
+/// Dropping the set of tasks ends them all.
+async fn supervise(mut probes: watch::Receiver<Vec<Probe>>, results: mpsc::Sender<ProbeResult>, shared: Arc<Shared>) {
+    let mut tasks = JoinSet::new();
+    let mut running: HashMap<BackendRef, Running> = HashMap::new();
+    loop {
+        let wanted = by_backend(probes.borrow_and_update().clone());
+        running.retain(|backend, old| {
+            let keep = wanted.get(backend) == Some(&old.probe);
+            if !keep {
+                old.task.abort();
+            }
+            keep
+        });
+        let new: Vec<Probe> = wanted
+            .into_values()
+            .filter(|probe| !running.contains_key(&probe.backend))
+            .collect();
+        let count = u32::try_from(new.len()).unwrap_or(u32::MAX);
+        for probe in new {
+            let delay = first_delay(probe.interval, count);
+            let task = tasks.spawn(repeat(probe.clone(), delay, Arc::clone(&shared), results.clone()));
+            running.insert(probe.backend.clone(), Running { probe, task });
+        }
+        loop {
+            tokio::select! {
+                changed = probes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = results.closed() => return,
+                // Takes aborted tasks out of the set.
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+}
+
+fn by_backend(probes: Vec<Probe>) -> HashMap<BackendRef, Probe> {
+    probes.into_iter().map(|probe| (probe.backend.clone(), probe)).collect()
+}
+
+/// A random delay: a tenth of the interval, more where many start together, never more than the interval.
+fn first_delay(interval: Duration, starting: u32) -> Duration {
+    let spread = (interval / 10).max(SPREAD_PER_PROBE * starting).min(interval);
+    spread.mul_f64(fastrand::f64())
+}
+
+/// The interval, a tenth shorter to a tenth longer.
+fn varied(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+async fn repeat(probe: Probe, delay: Duration, shared: Arc<Shared>, results: mpsc::Sender<ProbeResult>) {
+    sleep(delay).await;
+    let mut next = Instant::now();
+    loop {
+        let started = Instant::now();
+        let verdict = run(&probe, started + probe.timeout, &shared).await;
+        let result = ProbeResult {
+            backend: probe.backend.clone(),
+            target: probe.target,
+            verdict,
+            took: started.elapsed(),
+            at: std::time::Instant::now(),
+        };
+        if results.send(result).await.is_err() {
+            return;
+        }
+        // By the plan, not by the end of this run; a run that took longer than the interval is followed at once.
+        next = (next + varied(probe.interval)).max(Instant::now());
+        sleep_until(next).await;
+    }
+}
+
+async fn run(probe: &Probe, deadline: Instant, shared: &Shared) -> PortVerdict {
+    let stream = match connect(probe, deadline, shared).await {
+        Ok(stream) => stream,
+        Err(verdict) => return verdict,
+    };
+    match &probe.kind {
+        ProbeKind::Tcp => watch_close(&stream, deadline).await,
+        ProbeKind::Http { path, status, host } => {
+            let exchange = Exchange {
+                path,
+                host: host.as_deref(),
+                status,
+            };
+            http::ask(stream, &exchange, probe, deadline).await
+        }
+    }
+}
+
+/// Open, unless the other side closes at once without a word.
+async fn watch_close(stream: &TcpStream, deadline: Instant) -> PortVerdict {
+    let until = (Instant::now() + CLOSE_WATCH).min(deadline);
+    match timeout_at(until, stream.peek(&mut [0])).await {
+        Ok(Ok(0) | Err(_)) => PortVerdict::AcceptedThenClosed,
+        Ok(Ok(_)) | Err(_) => PortVerdict::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_are_spread_by_number_but_never_past_the_interval() {
+        let interval = Duration::from_secs(2);
+        for starting in [1, 1_000, u32::MAX] {
+            let limit = match starting {
+                1 => interval / 10,
+                1_000 => interval / 10,
+                _ => interval,
+            };
+            for _ in 0..100 {
+                assert!(first_delay(interval, starting) <= limit);
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_varies_by_a_tenth_either_way() {
+        let interval = Duration::from_secs(10);
+        let (mut shortest, mut longest) = (interval, interval);
+        for _ in 0..1_000 {
+            let one = varied(interval);
+            (shortest, longest) = (shortest.min(one), longest.max(one));
+        }
+        assert!(shortest >= Duration::from_secs(9) && longest <= Duration::from_secs(11));
+        assert!(longest - shortest > Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,175 @@
+//! The kernel's neighbour table, as far as we need it. Pure: fed with messages, asked for MACs.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use lb_common::net::Mac;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::RouteProtocol;
+
+use super::OUR_PROTOCOL;
+
+/// One neighbour: an address on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct NeighKey {
+    pub(super) ifindex: u32,
+    pub(super) address: IpAddr,
+}
+
+/// What the kernel knows about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Neigh {
+    pub(super) state: NeighbourState,
+    mac: Option<Mac>,
+    /// The kernel keeps it resolved by itself.
+    pub(super) managed: bool,
+    /// We made it.
+    pub(super) ours: bool,
+}
+
+impl Neigh {
+    /// The MAC, if frames may be sent to it now. A stale entry still is the kernel's best knowledge.
+    pub(super) fn usable_mac(&self) -> Option<Mac> {
+        match self.state {
+            NeighbourState::Reachable
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+            | NeighbourState::Noarp
+            | NeighbourState::Permanent => self.mac,
+            _ => None,
+        }
+    }
+
+    /// Set by hand (or never needs resolving): not ours to change.
+    pub(super) fn is_static(&self) -> bool {
+        matches!(self.state, NeighbourState::Permanent | NeighbourState::Noarp)
+    }
+}
+
+/// All neighbours of both families.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    entries: HashMap<NeighKey, Neigh>,
+}
+
+impl Neighbours {
+    pub(super) fn from_dump(messages: &[NeighbourMessage]) -> Self {
+        Self {
+            entries: messages.iter().filter_map(parse).collect(),
+        }
+    }
+
+    pub(super) fn set(&mut self, message: &NeighbourMessage) {
+        if let Some((key, neigh)) = parse(message) {
+            self.entries.insert(key, neigh);
+        }
+    }
+
+    pub(super) fn remove(&mut self, message: &NeighbourMessage) {
+        if let Some((key, _)) = parse(message) {
+            self.entries.remove(&key);
+        }
+    }
+
+    pub(super) fn get(&self, key: NeighKey) -> Option<&Neigh> {
+        self.entries.get(&key)
+    }
+
+    /// Entries that bear our mark.
+    pub(super) fn ours(&self) -> impl Iterator<Item = NeighKey> {
+        self.entries.iter().filter(|(_, neigh)| neigh.ours).map(|(key, _)| *key)
+    }
+}
+
+/// `None`: not a neighbour of ours to use (a proxy entry, a bridge's forwarding entry, no address).
+pub(super) fn parse(message: &NeighbourMessage) -> Option<(NeighKey, Neigh)> {
+    if message.header.flags.contains(NeighbourFlags::Proxy) {
+        return None;
+    }
+    let mut address = None;
+    let mut neigh = Neigh {
+        state: message.header.state,
+        mac: None,
+        managed: false,
+        ours: false,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some(IpAddr::V6(*v6)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => neigh.mac = Mac::try_from(bytes.as_slice()).ok(),
+            NeighbourAttribute::ExtFlags(flags) => neigh.managed = flags.contains(NeighbourExtFlags::Managed),
+            NeighbourAttribute::Protocol(RouteProtocol::Other(OUR_PROTOCOL)) => neigh.ours = true,
+            _ => {}
+        }
+    }
+    let ifindex = message.header.ifindex;
+    Some((
+        NeighKey {
+            ifindex,
+            address: address?,
+        },
+        neigh,
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod fixture {
+    use super::*;
+    use crate::neigh::client::family;
+
+    /// A message as the kernel sends it.
+    pub(crate) fn message(ifindex: u32, address: IpAddr, state: NeighbourState, mac: Option<Mac>) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address);
+        message.header.ifindex = ifindex;
+        message.header.state = state;
+        message.attributes.push(NeighbourAttribute::Destination(address.into()));
+        message
+            .attributes
+            .extend(mac.map(|mac| NeighbourAttribute::LinkLayerAddress(mac.to_vec())));
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::message;
+    use super::*;
+
+    const MAC: Mac = [2, 0, 0, 0, 0, 7];
+
+    #[test]
+    fn a_stale_entry_still_has_a_usable_mac_and_a_failed_one_has_none() {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let key = NeighKey { ifindex: 3, address };
+        let mut table = Neighbours::default();
+        table.set(&message(3, address, NeighbourState::Stale, Some(MAC)));
+        assert_eq!(table.get(key).and_then(Neigh::usable_mac), Some(MAC));
+        table.set(&message(3, address, NeighbourState::Failed, None));
+        assert_eq!(table.get(key).and_then(Neigh::usable_mac), None);
+        table.remove(&message(3, address, NeighbourState::Failed, None));
+        assert!(table.get(key).is_none());
+    }
+
+    #[test]
+    fn a_proxy_entry_is_no_neighbour() {
+        let mut proxy = message(3, IpAddr::from([10, 0, 0, 1]), NeighbourState::None, None);
+        proxy.header.flags = NeighbourFlags::Proxy;
+        assert!(parse(&proxy).is_none());
+    }
+
+    #[test]
+    fn only_entries_with_our_mark_are_ours() {
+        let mut own = message(3, IpAddr::from([10, 0, 0, 1]), NeighbourState::Reachable, Some(MAC));
+        own.attributes
+            .push(NeighbourAttribute::Protocol(RouteProtocol::Other(OUR_PROTOCOL)));
+        let foreign = message(3, IpAddr::from([10, 0, 0, 2]), NeighbourState::Reachable, Some(MAC));
+        let table = Neighbours::from_dump(&[own, foreign]);
+        let ours: Vec<IpAddr> = table.ours().map(|key| key.address).collect();
+        assert_eq!(ours, [IpAddr::from([10, 0, 0, 1])]);
+    }
+}
