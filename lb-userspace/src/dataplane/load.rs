@@ -1,0 +1,259 @@
+//! Loading: what is pinned is looked at first, and only then anything is created. Fresh maps are pinned after every
+//! program has passed the verifier, `xlb_settings` last; so a refused or interrupted load leaves nothing in use.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use aya::maps::{MapData, MapError, MapInfo, MapType};
+use aya::programs::{Program, ProgramError, ProgramFd};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use lb_common::abi::ABI_VERSION;
+use lb_common::names;
+
+use super::abi::{Shape, shapes};
+use super::error::DataplaneError;
+use super::maps::{Maps, errno, failed};
+use super::pins::{self, Kind, Pin};
+use super::{Adoption, Dataplane, Options, bpffs, sys, tracepoints};
+
+const PROGRAMS: [&str; 4] = [
+    names::PROGRAM_XDP,
+    names::PROGRAM_SWEEP,
+    names::PROGRAM_REDIRECT_ERR,
+    names::PROGRAM_DEVMAP_XMIT,
+];
+
+/// See [`Dataplane::open`].
+pub(super) fn open(options: &Options, object: &[u8]) -> Result<(Dataplane, Adoption), DataplaneError> {
+    let pin_dir = &options.pin_dir;
+    let mut warnings: Vec<_> = bpffs::prepare(pin_dir)?.into_iter().collect();
+    bpffs::lift_memory_limit();
+    let shapes = shapes(&options.limits);
+    let adoption = look(pin_dir, &shapes)?;
+
+    let mut ebpf = load_object(options, object, &shapes, &adoption)?;
+    for program in PROGRAMS {
+        load_program(&mut ebpf, program)?;
+    }
+    if let Adoption::Fresh { leftovers } = &adoption {
+        leftovers.iter().try_for_each(|path| pins::remove(path))?;
+        pin_maps(pin_dir, &ebpf, &shapes)?;
+    }
+    for program in PROGRAMS {
+        pins::replace(
+            program_fd(&ebpf, program)?.as_fd(),
+            &pins::program_path(pin_dir, program),
+        )?;
+    }
+    let mut unpinned = Vec::new();
+    for attached in tracepoints::attach_all(pin_dir, &ebpf)? {
+        warnings.extend(attached.warning);
+        unpinned.extend(attached.unpinned);
+    }
+    let maps = Maps::take(&mut ebpf)?;
+    let dataplane = Dataplane {
+        options: options.clone(),
+        ebpf,
+        maps,
+        warnings,
+        _unpinned: unpinned,
+    };
+    Ok((dataplane, adoption))
+}
+
+/// Decides whether to start afresh or to adopt, and refuses what fits neither.
+fn look(pin_dir: &Path, shapes: &[Shape]) -> Result<Adoption, DataplaneError> {
+    let found = pins::inventory(pin_dir)?;
+    let has = |name: &str| {
+        found
+            .iter()
+            .any(|pin| matches!(pin.kind, Kind::Map(map) if map == name))
+    };
+    let interfaces: Vec<String> = found.iter().filter_map(|pin| link_name(&pin.kind)).collect();
+    let missing: Vec<String> = names::MAPS
+        .iter()
+        .filter(|map| !has(map))
+        .map(|map| (*map).to_owned())
+        .collect();
+
+    if !has(names::SETTINGS) && interfaces.is_empty() {
+        let ours = |pin: &Pin| pin.kind != Kind::Foreign;
+        let leftovers = found
+            .iter()
+            .filter(|pin| ours(pin))
+            .map(|pin| pin.path.clone())
+            .collect();
+        return Ok(Adoption::Fresh { leftovers });
+    }
+    // The version first: another version may have other maps.
+    if has(names::SETTINGS) {
+        check_version(pin_dir)?;
+    }
+    if !missing.is_empty() {
+        let beside = if interfaces.is_empty() {
+            "other maps".to_owned()
+        } else {
+            interfaces.join(", ")
+        };
+        return Err(DataplaneError::HalfPinned {
+            pin_dir: pin_dir.to_owned(),
+            missing,
+            beside,
+        });
+    }
+    check_shapes(pin_dir, shapes)?;
+    Ok(Adoption::Adopted { interfaces })
+}
+
+fn link_name(kind: &Kind) -> Option<String> {
+    match kind {
+        Kind::Link(ifname) => Some(ifname.clone()),
+        _ => None,
+    }
+}
+
+/// Compares the ABI version, which is the first word of `xlb_settings` in every version, whatever its size. 0: no agent
+/// has written it yet.
+fn check_version(pin_dir: &Path) -> Result<(), DataplaneError> {
+    let fail = |error| failed(names::SETTINGS, "read pinned")(error);
+    let map = MapData::from_pin(pin_dir.join(names::SETTINGS)).map_err(fail)?;
+    let info = map.info().map_err(fail)?;
+    if !matches!(info.map_type(), Ok(MapType::Array)) {
+        // `check_shapes` names what differs. A batch read of another type may write past the buffer.
+        return Ok(());
+    }
+    let mut value = vec![0_u8; info.value_size() as usize];
+    let bytes = value.len();
+    sys::lookup_batch(map.fd().as_fd(), 0, &mut value, bytes).map_err(|error| fail(error.into()))?;
+    let found = value.first_chunk().copied().map_or(0, u32::from_ne_bytes);
+    if found == 0 || found == ABI_VERSION {
+        return Ok(());
+    }
+    Err(DataplaneError::AbiVersion {
+        pin_dir: pin_dir.to_owned(),
+        found,
+        wanted: ABI_VERSION,
+    })
+}
+
+fn check_shapes(pin_dir: &Path, shapes: &[Shape]) -> Result<(), DataplaneError> {
+    let mut differences = Vec::new();
+    for shape in shapes {
+        let path = pin_dir.join(shape.name);
+        let info = MapInfo::from_pin(&path).map_err(failed(shape.name, "open pinned"))?;
+        shape.check(&path, &info).map_err(DataplaneError::Shape)?;
+        differences.extend(shape.check_limit(&info));
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(DataplaneError::LimitsChanged {
+        pin_dir: pin_dir.to_owned(),
+        differences,
+    })
+}
+
+fn load_object(
+    options: &Options,
+    object: &[u8],
+    shapes: &[Shape],
+    adoption: &Adoption,
+) -> Result<Ebpf, DataplaneError> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global(names::RODATA_HZ, &options.hz, true);
+    for shape in shapes {
+        loader.map_max_entries(shape.name, shape.entries);
+        // With a pin path aya opens the pinned map instead of creating one. Its shape was checked.
+        if matches!(adoption, Adoption::Adopted { .. }) {
+            loader.map_pin_path(shape.name, options.pin_dir.join(shape.name));
+        }
+    }
+    loader.load(object).map_err(|source| DataplaneError::Load {
+        hint: hint(&source),
+        source: Box::new(source),
+    })
+}
+
+fn hint(error: &EbpfError) -> &'static str {
+    let errno = match error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
+        EbpfError::MapError(error) => errno(error),
+        _ => None,
+    };
+    refusal(errno)
+}
+
+fn refusal(errno: Option<i32>) -> &'static str {
+    match errno {
+        Some(libc::EPERM | libc::EACCES) => {
+            "; the agent needs root or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and on kernels before 5.11 an unlimited \
+             RLIMIT_MEMLOCK"
+        }
+        Some(libc::ENOMEM | libc::E2BIG) => "; lower [limits], or give the machine or its control group more memory",
+        _ => "",
+    }
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or(DataplaneError::ObjectLacks { what: "program", name })?;
+    let loaded = match program {
+        Program::Xdp(xdp) => xdp.load(),
+        Program::TracePoint(tracepoint) => tracepoint.load(),
+        _ => {
+            return Err(DataplaneError::ObjectLacks {
+                what: "XDP or tracepoint program",
+                name,
+            });
+        }
+    };
+    loaded.map_err(|error| refused(name, &error))
+}
+
+/// The kernel's answer and the last lines of the verifier's log, which name the instruction.
+fn refused(program: &'static str, error: &ProgramError) -> DataplaneError {
+    const LOG_LINES: usize = 12;
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return DataplaneError::Program {
+            program,
+            reason: error.to_string(),
+            hint: "",
+        };
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+    let reason = format!("{io_error}\n  {}", last.join("\n  "));
+    DataplaneError::Program {
+        program,
+        reason: reason.trim_end().to_owned(),
+        hint: refusal(io_error.raw_os_error()),
+    }
+}
+
+/// Descriptor of a loaded program.
+pub(super) fn program_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a ProgramFd, DataplaneError> {
+    let program = ebpf
+        .program(name)
+        .ok_or(DataplaneError::ObjectLacks { what: "program", name })?;
+    program.fd().map_err(|error| refused(name, &error))
+}
+
+/// Pins fresh maps, the one that says "in use" last. Their shapes are those of this build, or the object is another's.
+fn pin_maps(pin_dir: &Path, ebpf: &Ebpf, shapes: &[Shape]) -> Result<(), DataplaneError> {
+    let (settings, others): (Vec<&Shape>, Vec<&Shape>) = shapes.iter().partition(|shape| shape.name == names::SETTINGS);
+    for shape in others.into_iter().chain(settings) {
+        let path = pin_dir.join(shape.name);
+        let map = ebpf.map(shape.name).ok_or(DataplaneError::ObjectLacks {
+            what: "map",
+            name: shape.name,
+        })?;
+        map.pin(&path)
+            .map_err(|error| DataplaneError::pin_dir("pin", &path)(io::Error::other(error)))?;
+        let info = MapInfo::from_pin(&path).map_err(failed(shape.name, "open pinned"))?;
+        shape.check(&path, &info).map_err(DataplaneError::Shape)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! `bpf(2)` and `perf_event_open(2)` calls that aya 0.14 does not offer: links by file descriptor (aya falls back to
+//! netlink silently and does not show a link's interface) and batches. The only module of the agent with pointers.
+//!
+//! Source: include/uapi/linux/bpf.h and perf_event.h; numbers there are ABI.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of_val;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bytemuck::{Pod, Zeroable};
+
+/// Value of `bpf_link_info.type` of an XDP link.
+pub(super) const LINK_TYPE_XDP: u32 = 6;
+/// Native mode, for [`link_create_xdp`] (`XDP_FLAGS_DRV_MODE`).
+pub(super) const XDP_NATIVE: u32 = 1 << 2;
+/// Generic mode, for [`link_create_xdp`] (`XDP_FLAGS_SKB_MODE`).
+pub(super) const XDP_GENERIC: u32 = 1 << 1;
+
+const ATTACH_XDP: u32 = 37;
+const ATTACH_PERF_EVENT: u32 = 41;
+
+#[derive(Clone, Copy)]
+#[repr(i64)]
+enum Command {
+    ObjPin = 6,
+    ObjGet = 7,
+    ObjGetInfoByFd = 15,
+    MapLookupBatch = 24,
+    MapUpdateBatch = 26,
+    LinkCreate = 28,
+    LinkUpdate = 29,
+    LinkDetach = 34,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct ObjAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct LinkCreateAttr {
+    prog_fd: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    bpf_cookie: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct LinkUpdateAttr {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct LinkDetachAttr {
+    link_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// What the kernel says about a link. `ifindex` holds for XDP links only; 0: the interface is gone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
+pub(super) struct LinkInfo {
+    /// Kind, [`LINK_TYPE_XDP`] for XDP.
+    pub(super) kind: u32,
+    /// The link's id, as in `bpftool link`.
+    pub(super) id: u32,
+    /// The attached program's id.
+    pub(super) program_id: u32,
+    pad: u32,
+    /// The interface; 0 once it is gone.
+    pub(super) ifindex: u32,
+    rest: [u32; 11],
+}
+
+/// `perf_event_attr` of the first published size.
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct PerfAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    unused: [u64; 6],
+}
+
+/// One `bpf(2)` call.
+fn bpf<T: Pod>(command: Command, attr: &mut T) -> io::Result<i64> {
+    // SAFETY: `attr` is a live, initialised value of the size passed; every pointer inside it was made by the calling
+    // function from a borrow that outlives the call, with a length the kernel is told or knows from the map.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as i64,
+            std::ptr::from_mut(attr),
+            size_of_val(attr),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn owned(fd: i64) -> OwnedFd {
+    // SAFETY: the number was just returned by a call that makes a new descriptor; nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+fn raw(fd: impl AsFd) -> u32 {
+    fd.as_fd().as_raw_fd() as u32
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Opens a pinned object.
+pub(super) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        ..Zeroable::zeroed()
+    };
+    bpf(Command::ObjGet, &mut attr).map(owned)
+}
+
+/// Pins an object.
+pub(super) fn obj_pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: raw(fd),
+        ..Zeroable::zeroed()
+    };
+    bpf(Command::ObjPin, &mut attr).map(drop)
+}
+
+/// Asks the kernel about a link.
+pub(super) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut info: LinkInfo = Zeroable::zeroed();
+    let mut attr = InfoAttr {
+        bpf_fd: raw(fd),
+        info_len: size_of::<LinkInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    bpf(Command::ObjGetInfoByFd, &mut attr)?;
+    Ok(info)
+}
+
+/// Attaches an XDP program to an interface of the caller's network namespace. `mode`: [`XDP_NATIVE`] or
+/// [`XDP_GENERIC`].
+pub(super) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, mode: u32) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreateAttr {
+        prog_fd: raw(program),
+        target: ifindex,
+        attach_type: ATTACH_XDP,
+        flags: mode,
+        bpf_cookie: 0,
+    };
+    bpf(Command::LinkCreate, &mut attr).map(owned)
+}
+
+/// Attaches a tracepoint program to an open perf event.
+pub(super) fn link_create_perf(program: BorrowedFd<'_>, event: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreateAttr {
+        prog_fd: raw(program),
+        target: raw(event),
+        attach_type: ATTACH_PERF_EVENT,
+        ..Zeroable::zeroed()
+    };
+    bpf(Command::LinkCreate, &mut attr).map(owned)
+}
+
+/// Swaps the program of a link; no packet sees neither.
+pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdateAttr {
+        link_fd: raw(link),
+        new_prog_fd: raw(program),
+        ..Zeroable::zeroed()
+    };
+    bpf(Command::LinkUpdate, &mut attr).map(drop)
+}
+
+/// Detaches a link at once, whoever else holds it.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(Command::LinkDetach, &mut LinkDetachAttr { link_fd: raw(link) }).map(drop)
+}
+
+/// Writes `values` to the array entries from `first`. Returns how many were written; fewer only with an error inside
+/// the kernel's loop.
+pub(super) fn update_batch<V: Pod>(map: BorrowedFd<'_>, first: u32, values: &[V]) -> io::Result<u32> {
+    let count = values.len() as u32;
+    let keys: Vec<u32> = (first..first.saturating_add(count)).collect();
+    let mut attr = BatchAttr {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count,
+        map_fd: raw(map),
+        ..Zeroable::zeroed()
+    };
+    bpf(Command::MapUpdateBatch, &mut attr)?;
+    Ok(attr.count)
+}
+
+/// Reads array entries from `first` into `values`, `width` values an entry (1, or the number of possible CPUs). Returns
+/// how many entries were read.
+///
+/// The caller passes a buffer for whole entries: its length is a multiple of `width`.
+pub(super) fn lookup_batch<V: Pod>(map: BorrowedFd<'_>, first: u32, values: &mut [V], width: usize) -> io::Result<u32> {
+    let count = values.len().checked_div(width).unwrap_or(0) as u32;
+    let mut keys = vec![0_u32; count as usize];
+    // The kernel starts after `in_batch`; none means from the start.
+    let previous = first.checked_sub(1);
+    let mut next = 0_u32;
+    let mut attr = BatchAttr {
+        in_batch: previous.as_ref().map_or(0, |key| std::ptr::from_ref(key) as u64),
+        out_batch: std::ptr::from_mut(&mut next) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count,
+        map_fd: raw(map),
+        ..Zeroable::zeroed()
+    };
+    match bpf(Command::MapLookupBatch, &mut attr) {
+        Ok(_) => Ok(attr.count),
+        // The end of the map: what was read counts.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(attr.count),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the perf event of a tracepoint by its tracefs id. A BPF program on it runs on every CPU.
+pub(super) fn perf_tracepoint(id: u64) -> io::Result<OwnedFd> {
+    const PERF_TYPE_TRACEPOINT: u32 = 2;
+    const ANY_PROCESS: i32 = -1;
+    const FIRST_CPU: i32 = 0;
+    const NO_GROUP: i32 = -1;
+    const CLOSE_ON_EXEC: u64 = 8;
+    let attr = PerfAttr {
+        kind: PERF_TYPE_TRACEPOINT,
+        size: size_of::<PerfAttr>() as u32,
+        config: id,
+        ..Zeroable::zeroed()
+    };
+    // SAFETY: `attr` is a live, initialised value that states its own size; the kernel only reads it.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(&attr),
+            ANY_PROCESS,
+            FIRST_CPU,
+            NO_GROUP,
+            CLOSE_ON_EXEC,
+        )
+    };
+    if fd < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(owned(fd))
+    }
+}
+
+/// A tracefs instance that is mounted nowhere: nobody else sees it, and it goes with the descriptor.
+pub(super) fn detached_tracefs() -> io::Result<OwnedFd> {
+    const CONFIG_CREATE: u32 = 6;
+    const NO_TEXT: *const libc::c_char = std::ptr::null();
+    // SAFETY: the name is a literal closed by a zero.
+    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"tracefs".as_ptr(), 1_u32) };
+    if context < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let context = owned(context);
+    // SAFETY: the command takes neither key nor value; null is what it wants.
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            CONFIG_CREATE,
+            NO_TEXT,
+            NO_TEXT,
+            0_i32,
+        )
+    };
+    if created < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: no pointers are passed.
+    let mount = unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1_u32, 0_u32) };
+    if mount < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(owned(mount))
+    }
+}
