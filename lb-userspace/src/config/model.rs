@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lb_common::limits;
+
 /// A config without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -114,6 +116,19 @@ pub struct Limits {
     pub endpoints: u32,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: limits::DEFAULT_CONNECTIONS,
+            half_open: limits::DEFAULT_HALF_OPEN,
+            services: limits::DEFAULT_SERVICES,
+            backends: limits::DEFAULT_BACKENDS,
+            ring_slots: limits::DEFAULT_RING_SLOTS,
+            endpoints: limits::DEFAULT_ENDPOINTS,
+        }
+    }
+}
+
 /// `[timeouts]`: how long idle connections live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -127,6 +142,19 @@ pub struct Timeouts {
     pub udp: Duration,
     /// UDP answered.
     pub udp_answered: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Self {
+            half_open: seconds(limits::DEFAULT_HALF_OPEN_S),
+            established: seconds(limits::DEFAULT_ESTABLISHED_S),
+            closing: seconds(limits::DEFAULT_CLOSING_S),
+            udp: seconds(limits::DEFAULT_UDP_S),
+            udp_answered: seconds(limits::DEFAULT_UDP_ANSWERED_S),
+        }
+    }
 }
 
 /// One `[[service]]`.

@@ -1,0 +1,120 @@
+//! Every finding's code: severity, title and explanation in one list. Append-only: a code keeps its meaning.
+
+use super::Severity;
+
+/// A kind of finding.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `XLB0xxx`.
+    pub id: &'static str,
+    /// Error or warning.
+    pub severity: Severity,
+    /// What it is about, in a few words.
+    pub title: &'static str,
+    /// Why it matters and what to do.
+    pub explanation: &'static str,
+}
+
+macro_rules! codes {
+    ($($konst:ident = $id:literal $severity:ident $title:literal $explanation:literal;)+) => {
+        $(pub(super) static $konst: Code = Code {
+            id: $id, severity: Severity::$severity, title: $title, explanation: $explanation,
+        };)+
+        /// Every code, in order.
+        pub static CODES: &[&Code] = &[$(&$konst),+];
+    };
+}
+
+codes! {
+    SYNTAX = "XLB0001" Error "TOML syntax"
+        "The file is not TOML 1.0 at this place. Everything after it may be misread, so look at the first of these first.";
+    NOT_UTF8 = "XLB0002" Error "not UTF-8"
+        "TOML files are UTF-8. Save the file in that encoding; comments count too.";
+    UNKNOWN_KEY = "XLB0101" Error "unknown key"
+        "A key that xlb does not know is never ignored, because a misspelt key would silently leave its default in force. docs/config.md lists every key.";
+    MISSING_KEY = "XLB0102" Error "missing key"
+        "A key without a default is not set. docs/config.md shows which keys must be.";
+    WRONG_TYPE = "XLB0103" Error "wrong type"
+        "The value has another TOML type than the key takes: \"80\" in quotes is text, 80 is a number.";
+    OUT_OF_RANGE = "XLB0104" Error "number out of range"
+        "The number is outside of what the key takes; the message names both ends.";
+    UNKNOWN_WORD = "XLB0105" Error "unknown word"
+        "The key takes one of a few words; the message lists them.";
+    BAD_ADDRESS = "XLB0106" Error "not an IP address"
+        "Addresses are written without prefix length, port or zone: 192.0.2.10 or 2001:db8::10. Names are not resolved in this release.";
+    BAD_DURATION = "XLB0107" Error "not a duration"
+        "Durations are a whole number and a unit in quotes: \"500ms\", \"10s\", \"5m\", \"1h\", \"2d\".";
+    BAD_PORT_RANGE = "XLB0108" Error "not a port range"
+        "Port ranges are written \"LOW-HIGH\", both included, low end first, from 1 to 65535.";
+    BAD_NAME = "XLB0109" Error "not a usable name"
+        "Names of services and backends stand in maps, metrics and commands: 1 to 63 of the characters A-Z a-z 0-9 . _ - and, for backends, : [ ].";
+    EMPTY_LIST = "XLB0110" Error "empty list"
+        "The list needs at least one entry.";
+    BAD_PATH = "XLB0111" Error "not a usable path"
+        "The agent's paths must be absolute, because it has no useful working directory; an HTTP path starts with a slash and holds no blanks.";
+    BAD_LISTENER = "XLB0112" Error "not a listener address"
+        "http takes ADDRESS:PORT, such as \"127.0.0.1:9180\" or \"[::1]:9180\", or \"off\".";
+    CHECK_KIND = "XLB0113" Error "check without one kind"
+        "A check has exactly one of tcp = {} and http = { ... }.";
+    NOT_IN_RELEASE = "XLB0201" Error "mode not in this release"
+        "The modes dsr_l2, dsr_ipip and dsr_gue come with a later release. Use full_nat, which needs nothing on the backends, or gateway, where the backends route through xlb.";
+    PORT_ZERO = "XLB0202" Error "port 0"
+        "Port 0 cannot be dialled and nothing can listen on it.";
+    SERVICE_CLASH = "XLB0203" Error "two services on one VIP, protocol and port"
+        "A packet to this address and port could belong to either. Give one of them another VIP or port, or merge their backends.";
+    BACKEND_CLASH = "XLB0204" Error "backend listed twice"
+        "The same address and internal port stands twice in one service. To give a backend a larger share, raise its weight.";
+    NAME_CLASH = "XLB0205" Error "name used twice"
+        "Services have unique names, and backends have unique names in their service: commands and metrics tell them apart by name.";
+    FAMILY_WITHOUT_BACKEND = "XLB0206" Error "VIP family without a backend"
+        "xlb does not translate between IPv4 and IPv6: clients of this VIP would find no backend. Add a backend of this family or take the VIP out.";
+    RANGES_OVERLAP = "XLB0207" Error "snat_ports and check_ports overlap"
+        "Health probes bind to check_ports. A port in both could be claimed for a client's connection, and XDP would take the probe's answer.";
+    VIP_IS_BACKEND = "XLB0208" Error "VIP that is a backend's address"
+        "Packets sent to the backend would be taken for the service again. A VIP and a backend never share an address.";
+    UNUSABLE_ADDRESS = "XLB0209" Error "address that cannot be used"
+        "Unspecified, loopback, multicast, broadcast and link-local addresses, and IPv4 addresses written as ::ffff:a.b.c.d, cannot be VIPs, SNAT addresses or backends.";
+    GATEWAY_SHARED = "XLB0210" Error "backend port in two gateway services"
+        "In gateway mode a reply is told apart by the backend's address, internal port and protocol alone. Two services that share them would mix their replies. Let the backend listen on a second port, or use full_nat.";
+    SNAT_IS_BACKEND = "XLB0211" Error "SNAT address that is a backend's address"
+        "Replies go to the SNAT address; it must be an address of this node, not of a backend.";
+    LISTED_TWICE = "XLB0212" Error "listed twice"
+        "The same entry stands twice in one list.";
+    TOO_MANY = "XLB0213" Error "more than there is room for"
+        "Maps have a fixed size. Raise the named key in [limits] (its maps are made anew: 'xlb unload', then start), or split the config over several nodes.";
+    TIMEOUT_OVER_INTERVAL = "XLB0214" Error "check timeout longer than its interval"
+        "A probe must have ended before the next one starts.";
+    VIP_PORT_IN_SNAT = "XLB0215" Error "service port inside snat_ports of the same address"
+        "The VIP is also a SNAT address and the service port lies inside snat_ports: a reply from a backend and a client's packet could not be told apart. Move snat_ports, or use another SNAT address.";
+    LISTENER_CLASH = "XLB0216" Error "service port that is the agent's own listener"
+        "XDP takes the packets to this address and port, so that the agent's own listener would never see them.";
+    NO_BACKENDS = "XLB0301" Warning "service without backends"
+        "Packets to the service are dropped and counted as no_backend until a backend is added.";
+    NO_SERVICES = "XLB0302" Warning "no services"
+        "The agent starts and forwards nothing.";
+    UDP_CHECK = "XLB0303" Warning "UDP service checked over TCP"
+        "The probe connects to the internal port over TCP, which says nothing about UDP on the same port. Keep it only if the backend serves both.";
+    SNAT_EPHEMERAL = "XLB0304" Warning "snat_ports reach into the ephemeral range"
+        "Linux gives the host's own connections ports from 32768 to 60999 by default. XDP would take the answers to those that share a port with a client's connection. Reserve the range with the sysctl net.ipv4.ip_local_reserved_ports, or move it.";
+    NO_WEIGHT = "XLB0305" Warning "all weights are 0"
+        "No backend of this family takes new connections.";
+    BACKEND_UNUSED = "XLB0306" Warning "backend of a family without a VIP"
+        "The service has no VIP of this backend's family, so that the backend gets no traffic.";
+}
+
+/// The code with this id, in any case.
+pub fn explain(id: &str) -> Option<&'static Code> {
+    CODES.iter().copied().find(|code| code.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_ascending_and_found_in_any_case() {
+        assert!(CODES.is_sorted_by(|a, b| a.id < b.id));
+        assert_eq!(explain("xlb0203").map(|code| code.id), Some("XLB0203"));
+        assert_eq!(explain("XLB9999"), None);
+    }
+}

@@ -1,0 +1,302 @@
+//! Every code, as people see it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{SMALL, parse, parse_bytes, shown};
+use crate::config::{CODES, Diagnostic};
+
+fn found(text: &str) -> Vec<Diagnostic> {
+    match parse(Path::new("xlb.toml"), text) {
+        Ok((_, warnings)) => warnings,
+        Err(errors) => errors,
+    }
+}
+
+/// One snapshot a file of several errors.
+macro_rules! files {
+    ($($name:ident: $text:expr;)+) => {
+        $(#[test] fn $name() { insta::assert_snapshot!(shown(&found($text))); })+
+
+        #[test]
+        fn every_code_is_reached_by_one_of_these_files() {
+            let mut reached: BTreeSet<&str> = BTreeSet::new();
+            $(reached.extend(found($text).iter().map(|one| one.code));)+
+            reached.extend(parse_bytes(Path::new("x"), b"\xff").expect_err("not UTF-8").iter().map(|one| one.code));
+            let missing: Vec<&str> = CODES.iter().map(|code| code.id).filter(|id| !reached.contains(id)).collect();
+            assert_eq!(missing, Vec::<&str>::new());
+        }
+    };
+}
+
+files! {
+    an_empty_file_names_what_it_lacks: "";
+
+    several_syntax_errors_are_said_at_once: r#"
+[agent
+interfaces = ["eth0"]
+[[service]]
+name = "web
+port == 80
+vip = "203.0.113.10"
+"#;
+
+    unknown_keys_are_errors_with_the_nearest_known_one: r#"
+[agent]
+interface = ["eth0"]
+interfaces = ["eth0"]
+colour = "red"
+[limit]
+connections = 1000
+[timeouts]
+establish = "1h"
+[[services]]
+name = "web"
+[[service]]
+name = "web"
+vips = "203.0.113.10"
+vip = "203.0.113.10"
+port = 80
+internal-port = 8080
+[[service.backend]]
+adress = "10.0.0.11"
+address = "10.0.0.11"
+check = { tcp = { x = 1 }, riise = 2 }
+"#;
+
+    wrong_types_ranges_and_words_are_said_at_once: r#"
+[agent]
+interfaces = []
+xdp_mode = "nativ"
+snat_ports = "32767-10240"
+check_ports = 9216
+manage_vip = "yes"
+hash_seed = 4294967296
+rst_per_second = -1
+socket = "run/xlb.sock"
+http = "localhost:9180"
+pin_dir = 7
+[limits]
+connections = 1.5
+services = 0
+[timeouts]
+half_open = 10
+established = "1 hour"
+udp = "999d"
+[[service]]
+name = "front end"
+vip = ["203.0.113.10/32", "example.org", "203.0.113.10:80"]
+port = "80"
+protocol = "sctp"
+mode = "fullnat"
+on_miss = true
+check = { http = { path = "healthz", status = [99, "200"], host = "a b" }, interval = "1ms", rise = 0 }
+backend = [{ address = "10.0.0.11", weight = 1001 }, 7]
+"#;
+
+    sections_of_the_wrong_shape_are_said: r#"
+agent = 1
+limits = []
+timeouts = "x"
+service = { name = "web" }
+"#;
+
+    missing_keys_are_said_where_they_are_missing: r#"
+[agent]
+[[service]]
+[[service.backend]]
+"#;
+
+    modes_of_a_later_release_are_refused: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+mode = "dsr_ipip"
+internal_port = 8080
+backend = [{ address = "10.0.0.11" }]
+"#;
+
+    ports_of_0_are_refused: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 0
+internal_port = 0
+backend = [{ address = "10.0.0.11", port = 0 }]
+"#;
+
+    two_services_on_one_port_show_both_places: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = ["203.0.113.10", "203.0.113.11"]
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 80
+protocol = "udp"
+backend = [{ address = "10.0.0.11", port = 8080 }]
+[[service]]
+name = "web"
+vip = "203.0.113.11"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+"#;
+
+    a_backend_listed_twice_shows_both_places: r#"
+[agent]
+interfaces = ["eth0", "eth1", "eth0"]
+[[service]]
+name = "web"
+vip = ["203.0.113.10", "203.0.113.10"]
+port = 80
+internal_port = 8080
+[[service.backend]]
+address = "10.0.0.11"
+[[service.backend]]
+name = "b"
+address = "10.0.0.11"
+port = 8080
+[[service.backend]]
+name = "b"
+address = "10.0.0.12"
+[[service.backend]]
+name = "10.0.0.11:8080"
+address = "10.0.0.13"
+"#;
+
+    families_without_a_partner_are_said: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = ["203.0.113.10", "2001:db8::10"]
+port = 80
+backend = [{ address = "10.0.0.11" }]
+[[service]]
+name = "old"
+vip = "203.0.113.11"
+port = 80
+backend = [{ address = "10.0.0.11", weight = 0 }, { address = "2001:db8::11" }]
+[[service]]
+name = "empty"
+vip = "203.0.113.12"
+port = 80
+"#;
+
+    overlapping_port_ranges_show_both_places: r#"
+[agent]
+interfaces = ["eth0"]
+snat_ports = "9000-40000"
+check_ports = "8000-9000"
+"#;
+
+    a_range_that_overlaps_a_default_is_said_too: r#"
+[agent]
+interfaces = ["eth0"]
+check_ports = "20000-20010"
+"#;
+
+    addresses_that_cannot_be_used_are_said: r#"
+[agent]
+interfaces = ["eth0", "much-too-long-name0", "a/b"]
+snat_addresses = ["127.0.0.1", "10.0.0.1", "10.0.0.1"]
+[[service]]
+name = "web"
+vip = ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1", "fe80::1", "::ffff:192.0.2.1", "169.254.1.1"]
+port = 80
+backend = [{ address = "10.0.0.11" }, { address = "0.1.2.3" }, { address = "2001:db8::1" }]
+"#;
+
+    addresses_in_two_roles_show_both_places: r#"
+[agent]
+interfaces = ["eth0"]
+snat_addresses = ["10.0.0.12", "203.0.113.10"]
+http = "0.0.0.0:9180"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 12000
+backend = [{ address = "10.0.0.11" }, { address = "10.0.0.12" }]
+[[service]]
+name = "second"
+vip = "10.0.0.11"
+port = 9180
+backend = [{ address = "10.0.0.13" }]
+"#;
+
+    a_backend_port_in_two_gateway_services_is_refused: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+mode = "gateway"
+internal_port = 8080
+backend = [{ address = "10.0.0.11" }]
+[[service]]
+name = "web2"
+vip = "203.0.113.11"
+port = 80
+mode = "gateway"
+backend = [{ address = "10.0.0.11", port = 8080 }, { address = "10.0.0.12" }]
+[[service]]
+name = "nat"
+vip = "203.0.113.12"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+"#;
+
+    checks_that_make_no_sense_are_said: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+check = { tcp = {}, http = {} }
+backend = [{ address = "10.0.0.11", check = { interval = "1s" } }, { address = "10.0.0.12", check = { tcp = {}, timeout = "3s" } }]
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 53
+protocol = "udp"
+check = { tcp = {}, interval = "1s", timeout = "2s" }
+backend = [{ address = "10.0.0.11" }]
+"#;
+
+    more_than_the_limits_is_said: r#"
+[agent]
+interfaces = ["eth0"]
+[limits]
+services = 1
+backends = 2
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11" }, { address = "10.0.0.12" }]
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 53
+backend = [{ address = "10.0.0.11" }]
+"#;
+}
+
+#[test]
+fn a_carriage_return_moves_no_column() {
+    let text = SMALL.replace('\n', "\r\n").replace("port = 80\r\n", "prot = 80\r\n");
+    let errors = found(&text);
+    let places: Vec<_> = errors.iter().map(|one| (one.code, one.line, one.column)).collect();
+    assert_eq!(places, [("XLB0102", 5, 1), ("XLB0101", 8, 1)]);
+}
