@@ -101,11 +101,11 @@ timeouts = "x"
 service = { name = "web" }
 "#;
 
-    missing_keys_are_said_where_they_are_missing: r#"
+    missing_keys_are_said_where_they_are_missing: "
 [agent]
 [[service]]
 [[service.backend]]
-"#;
+";
 
     modes_of_a_later_release_are_refused: r#"
 [agent]

@@ -86,7 +86,7 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     };
     let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
     prop_assert_eq!(failed, errors > 0);
-    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let lines = bytes.split(|byte| *byte == b'\n').count();
     for one in &found {
         prop_assert!(one.line >= 1 && one.line <= lines && one.column >= 1, "{:?}", one);
         prop_assert!(one.rendered.contains(one.code));
