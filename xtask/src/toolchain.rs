@@ -218,3 +218,43 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_releases_and_from_package_versions() {
+        assert_eq!(version("1.96.0 (ac68faa20 2026-05-25)"), (1, 96));
+        assert_eq!(version("1.97.0-nightly"), (1, 97));
+        assert_eq!(version("1.96.0+dfsg1-1~deb12u2"), (1, 96));
+        assert_eq!(version("22.1.8"), (22, 1));
+        assert_eq!(version("1.95"), (1, 95));
+        assert!(version("1.100.0") > version("1.95"));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_in_one_line_with_the_next_step() {
+        let tried = vec![
+            Unusable {
+                way: Way::Nightly("nightly".into()),
+                why: "is not installed".into(),
+            },
+            Unusable {
+                way: Way::Debian,
+                why: "/usr/bin/rustc is not there".into(),
+            },
+        ];
+        assert_eq!(
+            Missing::NoWay(tried).to_string(),
+            "no Rust toolchain here can build the BPF object (rustup's nightly: is not installed; \
+             Debian's Rust: /usr/bin/rustc is not there); run 'cargo xtask setup'"
+        );
+    }
+
+    #[test]
+    fn a_directory_of_a_program_is_not_the_program() {
+        assert_eq!(find_program("no-such-program-of-xlb"), None);
+        assert_eq!(find_program("."), None);
+    }
+}

@@ -209,3 +209,43 @@ fn u32_at(bytes: &[u8], offset: usize) -> Result<u32> {
         .with_context(|| format!("BTF ends before byte {}", offset + 4))?;
     Ok(word.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A .BTF section of these types (each as words) and these strings.
+    fn section(types: &[u32], strings: &[u8]) -> Vec<u8> {
+        let type_bytes = types.len() as u32 * 4;
+        let header = [0x0001_eb9f, 24, 0, type_bytes, type_bytes, strings.len() as u32];
+        let words = header.iter().chain(types).flat_map(|word| word.to_le_bytes());
+        words.chain(strings.iter().copied()).collect()
+    }
+
+    #[test]
+    fn a_structure_keeps_names_and_byte_offsets() {
+        // [1] INT u16, [2] STRUCT Pair { a: [1] at bit 0, b: [1] at bit 16 }
+        let types = [1, 1 << 24, 2, 16, 5, (4 << 24) | 2, 4, 10, 1, 0, 12, 1, 16];
+        let btf = Btf::parse(&section(&types, b"\0u16\0Pair\0a\0b\0")).unwrap();
+        let Type::Struct { name, bytes, members } = btf.get(2).unwrap() else {
+            panic!("no structure")
+        };
+        assert_eq!((name.as_str(), *bytes), ("Pair", 4));
+        let shown: Vec<_> = members
+            .iter()
+            .map(|m| (m.name.as_str(), m.of, m.offset_bytes))
+            .collect();
+        assert_eq!(shown, [("a", 1, 0), ("b", 1, 2)]);
+    }
+
+    #[test]
+    fn broken_input_is_an_error() {
+        assert!(Btf::parse(b"").is_err());
+        assert!(Btf::parse(&[0; 24]).is_err());
+        // A structure that promises more members than there are bytes.
+        assert!(Btf::parse(&section(&[0, (4 << 24) | 9, 4], b"\0")).is_err());
+        // A typedef of itself.
+        let looped = Btf::parse(&section(&[0, 8 << 24, 1], b"\0")).unwrap();
+        assert!(looped.get(1).is_err());
+    }
+}

@@ -43,16 +43,15 @@ impl fmt::Display for Compiler {
                 )
             }
             Self::Missing(tried) => {
-                let reasons: Vec<String> = tried
-                    .iter()
-                    .map(|unusable| format!("{}: {}", unusable.way, unusable.why))
-                    .collect();
-                write!(
-                    f,
-                    "need  BPF compiler (packages {}, or rustup's nightly with rust-src); now: {}",
-                    DEBIAN_PACKAGES.join(" "),
-                    reasons.join("; ")
-                )
+                f.write_str("need  BPF compiler:")?;
+                for (index, Unusable { way, why }) in tried.iter().enumerate() {
+                    let separator = if index == 0 { " " } else { "; or " };
+                    match way {
+                        Way::Debian => write!(f, "{separator}packages {} ({way}: {why})", DEBIAN_PACKAGES.join(" "))?,
+                        Way::Nightly(_) => write!(f, "{separator}{way} with rust-src ({why})")?,
+                    }
+                }
+                Ok(())
             }
         }
     }
@@ -113,15 +112,25 @@ fn install_debian(apt: &mut Apt) -> Result<()> {
 }
 
 fn install_nightly(name: &str) -> Result<()> {
-    let mut rustup = Command::new(super::rustup()?);
-    rustup.args([
-        "toolchain",
-        "install",
-        name,
-        "--profile",
-        "minimal",
-        "--component",
-        "rust-src",
-    ]);
-    command::run_with_progress(&format!("rustup toolchain install {name} with rust-src"), &mut rustup)
+    let rustup = super::rustup()?;
+    let mut command = Command::new(&rustup);
+    let mut present = Command::new(&rustup);
+    present
+        .args(["run", name, "rustc", "-V"])
+        .env("RUSTUP_AUTO_INSTALL", "0");
+    if command::output(&mut present).is_ok() {
+        // Not `toolchain install`, which would also move it to another version.
+        command.args(["component", "add", "rust-src", "--toolchain", name]);
+    } else {
+        command.args([
+            "toolchain",
+            "install",
+            name,
+            "--profile",
+            "minimal",
+            "--component",
+            "rust-src",
+        ]);
+    }
+    command::run_with_progress(&command::shown(&command), &mut command)
 }

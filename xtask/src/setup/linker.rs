@@ -80,7 +80,7 @@ pub(super) fn install(compiler: &Toolchain, apt: &mut Apt) -> Result<()> {
 }
 
 /// An LLVM with headers that is installed, or that apt can install.
-fn find_llvm(mut majors: std::ops::RangeInclusive<u32>, apt: &mut Apt) -> Result<Option<u32>> {
+fn find_llvm(majors: std::ops::RangeInclusive<u32>, apt: &mut Apt) -> Result<Option<u32>> {
     let present = |major: &u32| Path::new(&format!("{}/bin/llvm-config", prefix(*major))).is_file();
     if let Some(major) = majors.clone().find(present) {
         return Ok(Some(major));
@@ -88,13 +88,14 @@ fn find_llvm(mut majors: std::ops::RangeInclusive<u32>, apt: &mut Apt) -> Result
     if !apt::present() {
         return Ok(None);
     }
-    let packages: Vec<String> = majors.clone().map(package).collect();
-    let missing = apt.missing(&packages)?;
-    let Some(major) = majors.find(|major| !missing.contains(&package(*major))) else {
-        return Ok(None);
-    };
-    apt.install(&[package(major)], &[])?;
-    Ok(Some(major))
+    for major in majors {
+        let package = package(major);
+        if apt.missing(std::slice::from_ref(&package))?.is_empty() {
+            apt.install(&[package], &[])?;
+            return Ok(Some(major));
+        }
+    }
+    Ok(None)
 }
 
 fn build(major: u32) -> Result<()> {

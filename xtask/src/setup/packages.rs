@@ -30,14 +30,22 @@ pub(crate) const TOOLS: &[Tool] = &[
         "offloads of the veth pairs that XDP frames leave by",
     ),
     tool("bpftool", "bpftool", "maps and programs as an operator sees them"),
-    tool("nft", "nftables", "filtered ports in the health check tests"),
+    tool(
+        "nft",
+        "nftables",
+        "what a firewall does to health checks and to frames that skip it",
+    ),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {
         service: Some("nginx"),
         ..tool("nginx", "nginx", "real web servers on the backends' internal ports")
     },
-    tool("python3", "python3", "UDP echo servers and clients"),
+    tool("python3", "python3", "runs scapy"),
     tool("scapy", "python3-scapy", "an independent judge of checksums"),
     tool("tcpdump", "tcpdump", "captures on each side of the balancer"),
-    tool("ps", "procps", "state of the agent and the servers"),
+    tool(
+        "tshark",
+        "tshark",
+        "checksums and ports in those captures, read by another implementation",
+    ),
 ];
