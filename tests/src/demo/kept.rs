@@ -2,6 +2,7 @@
 //!
 //! There is one demo at a time: its names are fixed, so that they can be typed.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -16,21 +17,33 @@ use crate::netns::end_scene;
 use crate::process::run;
 use crate::topology::{VIP4, VIP6};
 
-/// Prefix of the namespaces.
-pub(super) const PREFIX: &str = "xlb-demo";
-const DIR: &str = "/run/xlb-demo";
-const OWNER_FILE: &str = "/run/xlb-demo/owner";
+/// Prefix of the namespaces and name of the directory under /run.
+const NAME: &str = "xlb-demo";
+/// Another name, for a test that plays a demo of its own beside others'.
+const NAME_VAR: &str = "XLB_DEMO_NAME";
 /// What the owner file holds when nobody plays and the scene stays.
 const KEPT: &str = "kept";
 
+/// Prefix of the namespaces.
+pub(super) fn prefix() -> String {
+    env::var(NAME_VAR)
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| NAME.to_owned())
+}
+
 /// Directory of files and of the demo's bpffs.
-pub(super) fn dir() -> &'static Path {
-    Path::new(DIR)
+pub(super) fn dir() -> PathBuf {
+    Path::new("/run").join(prefix())
+}
+
+fn owner_file() -> PathBuf {
+    dir().join("owner")
 }
 
 /// Makes the demo's names free; an error while another demo has them. What a killed demo left is deleted.
 pub(super) fn claim() -> Result<()> {
-    match fs::read_to_string(OWNER_FILE) {
+    match fs::read_to_string(owner_file()) {
         Ok(owner) if owner == KEPT => {
             bail!("a demo was kept; end it with 'cargo xtask demo --end', then start a new one")
         }
@@ -38,7 +51,7 @@ pub(super) fn claim() -> Result<()> {
             bail!("a demo is running (process {owner}); end it with Ctrl-C there, or 'kill {owner}'")
         }
         _ => {
-            end_scene(PREFIX, dir());
+            end_scene(&prefix(), &dir());
             Ok(())
         }
     }
@@ -56,12 +69,12 @@ pub(super) fn write_kept() -> Result<()> {
 
 /// Ends a kept demo, or what is left of one; whether there was any.
 pub fn end() -> Result<bool> {
-    if let Ok(owner) = fs::read_to_string(OWNER_FILE)
+    if let Ok(owner) = fs::read_to_string(owner_file())
         && alive(&owner)
     {
         bail!("a demo is running (process {owner}); end it with Ctrl-C there, or 'kill {owner}'");
     }
-    Ok(end_scene(PREFIX, dir()))
+    Ok(end_scene(&prefix(), &dir()))
 }
 
 /// What to look at while the scene is there, and one of the commands at work.
@@ -123,7 +136,8 @@ pub(super) fn instructions(stage: &Stage, screen: &mut Screen) -> Result<()> {
 }
 
 fn write_owner(text: &str) -> Result<()> {
-    fs::write(OWNER_FILE, text).with_context(|| format!("write {OWNER_FILE}"))
+    let file = owner_file();
+    fs::write(&file, text).with_context(|| format!("write {}", file.display()))
 }
 
 /// Whether the process exists and is a demo: process ids are used again.

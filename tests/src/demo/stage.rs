@@ -28,6 +28,8 @@ pub(super) const HOSTS: [(&str, u16, u16); 4] = [
 /// Hosts that the config file names.
 pub(super) const CONFIGURED: usize = 3;
 
+/// Lines of the config that are shown: the first service with two of its backends.
+const SHOWN_CONFIG_LINES: usize = 17;
 const CHECK: &str =
     r#"{ http = { path = "/healthz", status = [200] }, interval = "500ms", timeout = "400ms", rise = 2, fall = 2 }"#;
 
@@ -45,7 +47,7 @@ impl Stage {
     /// Builds it, saying what it does.
     pub(super) fn build(screen: &mut Screen, interrupt: &Interrupt) -> Result<Self> {
         screen.headline("Building a client, a router, a balancer, a switch and four backends as network namespaces")?;
-        let room = Room::new(kept::PREFIX, kept::dir())?;
+        let room = Room::new(&kept::prefix(), &kept::dir())?;
         kept::write_player()?;
         let topology = Topology::build_in(room, Plan::full_nat(HOSTS.len() as u8))?;
         let mut web = Vec::new();
@@ -61,7 +63,9 @@ impl Stage {
         }
         screen.headline("Starting the agent in the balancer with this config")?;
         let services = services(&topology);
-        screen.indented(&services)?;
+        let shown: Vec<&str> = services.lines().take(SHOWN_CONFIG_LINES).collect();
+        screen.indented(&shown.join("\n"))?;
+        screen.indented(&format!("... and so on, {} lines", services.lines().count()))?;
         let agent = Agent::start(&topology, &services)?;
         interrupt.check()?;
         agent.client().wait_all_up()?;
