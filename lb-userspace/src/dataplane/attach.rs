@@ -52,7 +52,7 @@ pub enum Detached {
 impl Dataplane {
     /// Attaches to an interface of the caller's network namespace, or swaps the program of the link that is pinned.
     pub fn attach(&mut self, ifname: &str, ifindex: u32) -> Result<Attached, DataplaneError> {
-        let current = self.ask(ifname, ifindex)?;
+        let current = Self::ask(ifname, ifindex)?;
         let program = program_fd(&self.ebpf, names::PROGRAM_XDP)?.as_fd();
         let ours = self.find_link(ifname, ifindex, current)?;
         match (ours, current) {
@@ -94,7 +94,7 @@ impl Dataplane {
         pins::links(&self.options.pin_dir)?.into_iter().map(describe).collect()
     }
 
-    fn ask(&self, ifname: &str, ifindex: u32) -> Result<Option<OnInterface>, DataplaneError> {
+    fn ask(ifname: &str, ifindex: u32) -> Result<Option<OnInterface>, DataplaneError> {
         match query(ifindex)? {
             Answer::Here { xdp, .. } => Ok(xdp),
             Answer::Gone => Err(DataplaneError::InterfaceGone {
@@ -149,7 +149,12 @@ impl Dataplane {
             return Ok(());
         }
         pins::replace(link.as_fd(), &path)?;
-        pins::remove(&link.path)
+        // Where interfaces have swapped names, the old pin is another link's by now.
+        if pins::link_id(&link.path)? == Some(link.info.id) {
+            pins::remove(&link.path)
+        } else {
+            Ok(())
+        }
     }
 
     fn create(&self, ifname: &str, ifindex: u32, program: BorrowedFd<'_>) -> Result<Attached, DataplaneError> {
@@ -174,7 +179,7 @@ impl Dataplane {
         })?;
         // Dropping the link on the way out of an error detaches it.
         pins::replace(link.as_fd(), &pins::link_path(&self.options.pin_dir, ifname))?;
-        let obtained = self.ask(ifname, ifindex)?;
+        let obtained = Self::ask(ifname, ifindex)?;
         let mode = obtained.map_or(AttachMode::Native, |on_interface| on_interface.mode);
         Ok(Attached { mode, replaced: false })
     }
@@ -189,9 +194,7 @@ fn query(ifindex: u32) -> Result<Answer, DataplaneError> {
 fn describe(link: PinnedLink) -> Result<AttachedLink, DataplaneError> {
     let info = link.info;
     let here = match query(info.ifindex)? {
-        Answer::Here { ifname, xdp: Some(xdp) } if info.ifindex != 0 && xdp.program_id == info.program_id => {
-            Some((ifname, xdp.mode))
-        }
+        Answer::Here { ifname, xdp: Some(xdp) } if xdp.program_id == info.program_id => Some((ifname, xdp.mode)),
         _ => None,
     };
     let (ifname, mode) = here.unzip();

@@ -174,7 +174,7 @@ pub enum DataplaneError {
         /// "read", "write", "delete".
         action: &'static str,
         /// Why.
-        source: MapError,
+        source: Box<MapError>,
         /// What to do, with its separator.
         hint: &'static str,
     },

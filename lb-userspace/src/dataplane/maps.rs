@@ -81,7 +81,7 @@ pub(super) fn failed(map: &'static str, action: &'static str) -> impl Fn(MapErro
         map,
         action,
         hint: hint(&source),
-        source,
+        source: Box::new(source),
     }
 }
 
@@ -234,7 +234,7 @@ pub(super) struct Counters<V: Pod> {
 
 impl<V: Pod> Counters<V> {
     /// The kernel rounds a CPU's value up to 8 bytes; ours are whole.
-    const WHOLE_WORDS: () = assert!(size_of::<V>() % 8 == 0);
+    const WHOLE_WORDS: () = assert!(size_of::<V>().is_multiple_of(8));
 
     fn take(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<Self, DataplaneError> {
         let () = Self::WHOLE_WORDS;

@@ -140,6 +140,15 @@ pub(super) fn links(pin_dir: &Path) -> Result<Vec<PinnedLink>, DataplaneError> {
     Ok(links)
 }
 
+/// Id of the link that is pinned there, if any.
+pub(super) fn link_id(path: &Path) -> Result<Option<u32>, DataplaneError> {
+    match sys::obj_get(path).and_then(|link| sys::link_info(link.as_fd())) {
+        Ok(info) => Ok(Some(info.id)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DataplaneError::pin_dir("open pin", path)(error)),
+    }
+}
+
 /// Pins an object in place of whatever is pinned there; there is no moment without a pin.
 pub(super) fn replace(fd: BorrowedFd<'_>, path: &Path) -> Result<(), DataplaneError> {
     let mut next = path.as_os_str().to_owned();

@@ -73,7 +73,7 @@ impl Dataplane {
 
 /// Adds values that are nothing but 64-bit counters.
 fn sum<V: Pod>(values: &[V]) -> V {
-    const { assert!(align_of::<V>() == align_of::<u64>() && size_of::<V>() % size_of::<u64>() == 0) };
+    const { assert!(align_of::<V>() == align_of::<u64>() && size_of::<V>().is_multiple_of(size_of::<u64>())) };
     let mut total = V::zeroed();
     let words: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut total));
     for value in values {

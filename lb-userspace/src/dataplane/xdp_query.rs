@@ -35,6 +35,10 @@ pub(super) enum Answer {
 
 /// Asks about one interface.
 pub(super) fn ask(ifindex: u32) -> io::Result<Answer> {
+    // The index of no interface, which a link shows once its own is gone; the kernel calls it an invalid question.
+    if ifindex == 0 {
+        return Ok(Answer::Gone);
+    }
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
