@@ -1,7 +1,7 @@
 //! The image as it stands in the kernel, and single writes to it. Both are literal: what is read is what the program
 //! reads, and an op is one map write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::MapError;
 use aya::maps::xdp::XdpMapError;
@@ -19,11 +19,6 @@ impl Dataplane {
     pub fn read_image(&self) -> Result<Image, DataplaneError> {
         let maps = &self.maps;
         let services: BTreeMap<u32, Service> = maps.services.used()?.into_iter().collect();
-        let tx_ports = maps
-            .tx_ports
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(failed(names::TX_PORTS, "read"))?;
         Ok(Image {
             settings: maps.settings.read(0)?,
             ifaces: maps
@@ -32,7 +27,7 @@ impl Dataplane {
                 .into_iter()
                 .map(|(_, iface)| (iface.ifindex, iface))
                 .collect(),
-            tx_ports,
+            tx_ports: self.tx_ports()?,
             ours: maps
                 .ours
                 .used()?
@@ -47,6 +42,12 @@ impl Dataplane {
             snat: maps.snat.used()?.into_iter().collect(),
             names: maps.names.all()?.into_iter().collect(),
         })
+    }
+
+    /// The device map as it is: entries go with their interfaces.
+    pub fn tx_ports(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        let keys = self.maps.tx_ports.keys();
+        keys.collect::<Result<_, _>>().map_err(failed(names::TX_PORTS, "read"))
     }
 
     fn rings(&self, services: &BTreeMap<u32, Service>) -> Result<BTreeMap<u32, Vec<u32>>, DataplaneError> {

@@ -2,7 +2,9 @@
 //! writes the maps. It decides nothing about services: it applies [`Op`]s and tells the truth about the kernel.
 
 mod abi;
+mod adopt;
 mod attach;
+mod batch;
 mod bpffs;
 mod error;
 mod image_io;
@@ -10,6 +12,7 @@ mod load;
 mod lock;
 mod maps;
 mod packet_log;
+mod perf;
 mod pins;
 mod stats;
 mod sweep;

@@ -11,6 +11,8 @@ use super::{Dataplane, DataplaneError};
 
 /// Connections of each family that one run looks at.
 const ITEMS_A_RUN: u32 = 256;
+/// What the program returns when it could work.
+const XDP_PASS: u32 = 2;
 /// The shortest frame a test run takes: an Ethernet header.
 const FRAME: [u8; 14] = [0; 14];
 
@@ -38,8 +40,12 @@ impl Dataplane {
                 data_in: Some(&FRAME),
                 ..TestRunOptions::default()
             };
-            let run = program.test_run(options);
-            run.map_err(|error| DataplaneError::kernel("run the sweep program")(io::Error::other(error)))?;
+            let fail = DataplaneError::kernel("run the sweep program");
+            match program.test_run(options) {
+                Ok(run) if run.return_value == XDP_PASS => {}
+                Ok(run) => return Err(fail(io::Error::other(format!("it returned {}", run.return_value)))),
+                Err(error) => return Err(fail(io::Error::other(error))),
+            }
         }
         Ok(SweepResult {
             runs,

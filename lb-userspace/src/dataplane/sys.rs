@@ -1,7 +1,7 @@
-//! `bpf(2)` and `perf_event_open(2)` calls that aya 0.14 does not offer: links by file descriptor (aya falls back to
-//! netlink silently and does not show a link's interface) and batches. The only module of the agent with pointers.
+//! `bpf(2)` calls that aya 0.14 does not offer: links by file descriptor (aya falls back to netlink silently and does
+//! not show a link's interface).
 //!
-//! Source: include/uapi/linux/bpf.h and perf_event.h; numbers there are ABI.
+//! Source: include/uapi/linux/bpf.h; numbers there are ABI.
 
 use std::ffi::CString;
 use std::io;
@@ -24,7 +24,7 @@ const ATTACH_PERF_EVENT: u32 = 41;
 
 #[derive(Clone, Copy)]
 #[repr(i64)]
-enum Command {
+pub(super) enum Command {
     ObjPin = 6,
     ObjGet = 7,
     ObjGetInfoByFd = 15,
@@ -76,19 +76,6 @@ struct LinkDetachAttr {
     link_fd: u32,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, Zeroable, Pod)]
-struct BatchAttr {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
-
 /// What the kernel says about a link. `ifindex` holds for XDP links only; 0: the interface is gone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Zeroable, Pod)]
@@ -105,18 +92,8 @@ pub(super) struct LinkInfo {
     rest: [u32; 11],
 }
 
-/// `perf_event_attr` of the first published size.
-#[repr(C)]
-#[derive(Clone, Copy, Zeroable, Pod)]
-struct PerfAttr {
-    kind: u32,
-    size: u32,
-    config: u64,
-    unused: [u64; 6],
-}
-
 /// One `bpf(2)` call.
-fn bpf<T: Pod>(command: Command, attr: &mut T) -> io::Result<i64> {
+pub(super) fn bpf<T: Pod>(command: Command, attr: &mut T) -> io::Result<i64> {
     // SAFETY: `attr` is a live, initialised value of the size passed; every pointer inside it was made by the calling
     // function from a borrow that outlives the call, with a length the kernel is told or knows from the map.
     let result = unsafe {
@@ -134,12 +111,12 @@ fn bpf<T: Pod>(command: Command, attr: &mut T) -> io::Result<i64> {
     }
 }
 
-fn owned(fd: i64) -> OwnedFd {
+pub(super) fn owned(fd: i64) -> OwnedFd {
     // SAFETY: the number was just returned by a call that makes a new descriptor; nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
-fn raw(fd: impl AsFd) -> u32 {
+pub(super) fn raw(fd: impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd() as u32
 }
 
@@ -217,111 +194,4 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 /// Detaches a link at once, whoever else holds it.
 pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(Command::LinkDetach, &mut LinkDetachAttr { link_fd: raw(link) }).map(drop)
-}
-
-/// Writes `values` to the array entries from `first`. Returns how many were written; fewer only with an error inside
-/// the kernel's loop.
-pub(super) fn update_batch<V: Pod>(map: BorrowedFd<'_>, first: u32, values: &[V]) -> io::Result<u32> {
-    let count = values.len() as u32;
-    let keys: Vec<u32> = (first..first.saturating_add(count)).collect();
-    let mut attr = BatchAttr {
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count,
-        map_fd: raw(map),
-        ..Zeroable::zeroed()
-    };
-    bpf(Command::MapUpdateBatch, &mut attr)?;
-    Ok(attr.count)
-}
-
-/// Reads array entries from `first` into `values`, `width` values an entry (1, or the number of possible CPUs). Returns
-/// how many entries were read.
-///
-/// The caller passes a buffer for whole entries: its length is a multiple of `width`.
-pub(super) fn lookup_batch<V: Pod>(map: BorrowedFd<'_>, first: u32, values: &mut [V], width: usize) -> io::Result<u32> {
-    let count = values.len().checked_div(width).unwrap_or(0) as u32;
-    let mut keys = vec![0_u32; count as usize];
-    // The kernel starts after `in_batch`; none means from the start.
-    let previous = first.checked_sub(1);
-    let mut next = 0_u32;
-    let mut attr = BatchAttr {
-        in_batch: previous.as_ref().map_or(0, |key| std::ptr::from_ref(key) as u64),
-        out_batch: std::ptr::from_mut(&mut next) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count,
-        map_fd: raw(map),
-        ..Zeroable::zeroed()
-    };
-    match bpf(Command::MapLookupBatch, &mut attr) {
-        Ok(_) => Ok(attr.count),
-        // The end of the map: what was read counts.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(attr.count),
-        Err(error) => Err(error),
-    }
-}
-
-/// Opens the perf event of a tracepoint by its tracefs id. A BPF program on it runs on every CPU.
-pub(super) fn perf_tracepoint(id: u64) -> io::Result<OwnedFd> {
-    const PERF_TYPE_TRACEPOINT: u32 = 2;
-    const ANY_PROCESS: i32 = -1;
-    const FIRST_CPU: i32 = 0;
-    const NO_GROUP: i32 = -1;
-    const CLOSE_ON_EXEC: u64 = 8;
-    let attr = PerfAttr {
-        kind: PERF_TYPE_TRACEPOINT,
-        size: size_of::<PerfAttr>() as u32,
-        config: id,
-        ..Zeroable::zeroed()
-    };
-    // SAFETY: `attr` is a live, initialised value that states its own size; the kernel only reads it.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            std::ptr::from_ref(&attr),
-            ANY_PROCESS,
-            FIRST_CPU,
-            NO_GROUP,
-            CLOSE_ON_EXEC,
-        )
-    };
-    if fd < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(owned(fd))
-    }
-}
-
-/// A tracefs instance that is mounted nowhere: nobody else sees it, and it goes with the descriptor.
-pub(super) fn detached_tracefs() -> io::Result<OwnedFd> {
-    const CONFIG_CREATE: u32 = 6;
-    const NO_TEXT: *const libc::c_char = std::ptr::null();
-    // SAFETY: the name is a literal closed by a zero.
-    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"tracefs".as_ptr(), 1_u32) };
-    if context < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let context = owned(context);
-    // SAFETY: the command takes neither key nor value; null is what it wants.
-    let created = unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            CONFIG_CREATE,
-            NO_TEXT,
-            NO_TEXT,
-            0_i32,
-        )
-    };
-    if created < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: no pointers are passed.
-    let mount = unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1_u32, 0_u32) };
-    if mount < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(owned(mount))
-    }
 }

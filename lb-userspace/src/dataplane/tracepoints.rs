@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 
 use super::error::DataplaneError;
 use super::load::program_fd;
-use super::{Warning, pins, sys};
+use super::{Warning, perf, pins, sys};
 
 /// (program, tracepoint of category `xdp`).
 const TRACEPOINTS: [(&str, &str); 2] = [
@@ -80,7 +80,7 @@ fn attach(
 }
 
 fn link(program: BorrowedFd<'_>, tracepoint: &str) -> io::Result<OwnedFd> {
-    let event = sys::perf_tracepoint(id(tracepoint)?)?;
+    let event = perf::event_of_tracepoint(id(tracepoint)?)?;
     sys::link_create_perf(program, event.as_fd())
 }
 
@@ -93,7 +93,7 @@ fn id(tracepoint: &str) -> io::Result<u64> {
     let mut file = match mounted {
         Some(file) => file,
         None => {
-            let root = sys::detached_tracefs()?;
+            let root = perf::detached_tracefs()?;
             File::from(openat(
                 root,
                 relative.as_str(),

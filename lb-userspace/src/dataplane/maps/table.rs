@@ -1,0 +1,43 @@
+//! A hash map: entries by key.
+
+use aya::maps::{HashMap, MapData};
+use bytemuck::Pod;
+
+use super::{Raw, failed, is_absent, typed};
+use crate::dataplane::error::DataplaneError;
+
+/// A hash map.
+pub(in crate::dataplane) struct Table<K: Pod, V: Pod> {
+    name: &'static str,
+    map: HashMap<MapData, Raw<K>, Raw<V>>,
+}
+
+impl<K: Pod, V: Pod> Table<K, V> {
+    pub(super) fn take(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            name,
+            map: typed(ebpf, name)?,
+        })
+    }
+
+    /// Writes one entry.
+    pub(in crate::dataplane) fn insert(&mut self, key: K, value: V) -> Result<(), DataplaneError> {
+        self.map
+            .insert(Raw(key), Raw(value), 0)
+            .map_err(failed(self.name, "write"))
+    }
+
+    /// Deletes one entry; none is fine.
+    pub(in crate::dataplane) fn delete(&mut self, key: K) -> Result<(), DataplaneError> {
+        match self.map.remove(&Raw(key)) {
+            Err(error) if is_absent(&error) => Ok(()),
+            result => result.map_err(failed(self.name, "delete")),
+        }
+    }
+
+    /// Every entry.
+    pub(in crate::dataplane) fn all(&self) -> Result<Vec<(K, V)>, DataplaneError> {
+        let entries = self.map.iter().map(|entry| entry.map(|(key, value)| (key.0, value.0)));
+        entries.collect::<Result<_, _>>().map_err(failed(self.name, "read"))
+    }
+}
