@@ -183,7 +183,7 @@ impl Client {
 
     /// `xlb drops -o json`.
     pub fn drops(&self) -> Result<Value> {
-        self.json(&["drops", "-o", "json"])
+        self.json(&["drops", "--interval", "0s", "-o", "json"])
     }
 
     /// The socket of the API.
