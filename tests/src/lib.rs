@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod alone;
 pub mod api;
+pub mod binary;
+pub mod client;
 pub mod config_text;
 pub mod demo;
 pub mod kernel;

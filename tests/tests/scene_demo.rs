@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use xlb_tests::agent::xlb_binary;
 use xlb_tests::alone::alone;
+use xlb_tests::binary::xlb_binary;
 use xlb_tests::process::{Process, wait_until};
 use xlb_tests::{netns, require};
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use xlb_tests::agent::{Agent, BackendStatus, backends};
+use xlb_tests::agent::Agent;
 use xlb_tests::alone::shared;
+use xlb_tests::client::{BackendStatus, backends};
 use xlb_tests::config_text::{QUICK_HTTP_CHECK, QUICK_TCP_CHECK, ServiceText};
 use xlb_tests::peers::{Load, Nginx, Talk, TalkServer};
 use xlb_tests::peers::{make_file, sha256_of, start_download, start_upload};

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xlb_tests::agent::{Agent, backends};
+use xlb_tests::agent::Agent;
 use xlb_tests::alone::shared;
+use xlb_tests::client::backends;
 use xlb_tests::config_text::{QUICK_HTTP_CHECK, QUICK_TCP_CHECK, ServiceText};
 use xlb_tests::netns::Namespace;
 use xlb_tests::peers::{Capture, DatagramServer, Nginx, Segment, Talk, TalkServer, Verdict};

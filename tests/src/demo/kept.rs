@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::screen::Screen;
 use super::stage::{HOSTS, Stage};
 use super::traffic::{ECHO_PORT, WEB_PORT};
-use crate::agent::xlb_binary;
+use crate::binary::xlb_binary;
 use crate::netns::end_scene;
 use crate::process::run;
 use crate::topology::{VIP4, VIP6};

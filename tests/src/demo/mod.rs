@@ -3,6 +3,7 @@
 
 mod interrupt;
 mod kept;
+mod narrator;
 mod screen;
 mod stage;
 mod story;

@@ -1,18 +1,14 @@
 //! What the demo shows, and the proof of each thing it says.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
 use super::interrupt::Interrupt;
-use super::screen::{Kind, Screen};
+use super::narrator::{Narrator, rows_of};
+use super::screen::Screen;
 use super::stage::{CONFIGURED, HOSTS, Stage};
-use super::table::table;
 use super::traffic::{Tally, Traffic};
-use crate::agent::backends;
-use crate::api;
 
 /// The host whose web server dies.
 const VICTIM: usize = 1;
@@ -21,8 +17,6 @@ const REMOVED: usize = 2;
 /// The host that is added by command.
 const ADDED: usize = 3;
 
-/// How long a change may take to show.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests under way when a backend goes out may still end badly.
 const SETTLE: Duration = Duration::from_millis(500);
 /// The agent reads counters once a second.
@@ -31,7 +25,7 @@ const FEWEST_REQUESTS: u64 = 100;
 
 /// Plays every scene; an error as soon as something is not as it should be.
 pub(super) fn play(stage: &Stage, screen: &mut Screen, interrupt: &Interrupt) -> Result<()> {
-    let mut story = Story {
+    let mut story = Narrator {
         stage,
         screen,
         interrupt,
@@ -45,13 +39,7 @@ pub(super) fn play(stage: &Stage, screen: &mut Screen, interrupt: &Interrupt) ->
     story.totals(traffic.finish(), allowed)
 }
 
-struct Story<'a> {
-    stage: &'a Stage,
-    screen: &'a mut Screen,
-    interrupt: &'a Interrupt,
-}
-
-impl Story<'_> {
+impl Narrator<'_> {
     fn traffic_flows(&mut self) -> Result<()> {
         self.screen
             .headline("HTTP requests to port 80 and datagrams to port 7 from the client, over IPv4 and IPv6")?;
@@ -238,72 +226,6 @@ impl Story<'_> {
             HOSTS[VICTIM].0
         ))
     }
-
-    /// Shows the live table for a while.
-    fn watch(&mut self, duration: Duration) -> Result<()> {
-        let interval = match self.screen.kind() {
-            Kind::Terminal => Duration::from_millis(500),
-            Kind::Stream => Duration::from_secs(2),
-        };
-        let deadline = Instant::now() + duration;
-        while Instant::now() < deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.interrupt.sleep(interval.min(left))?;
-            let status = self.status()?;
-            self.screen.block(&table(&status))?;
-        }
-        Ok(())
-    }
-
-    /// Waits for a change while the table goes on.
-    fn wait_for(&mut self, what: &str, check: impl Fn(&Value) -> bool) -> Result<()> {
-        let deadline = Instant::now() + CHANGE_PATIENCE;
-        loop {
-            let status = self.status()?;
-            if self.screen.kind() == Kind::Terminal {
-                self.screen.block(&table(&status))?;
-            }
-            if check(&status) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                self.screen.block(&table(&status))?;
-                bail!("waited {CHANGE_PATIENCE:?} for {what}");
-            }
-            self.interrupt.sleep(Duration::from_millis(100))?;
-        }
-    }
-
-    /// Runs an `xlb` command and shows it with its answer.
-    fn command(&mut self, args: &[&str]) -> Result<()> {
-        self.screen.line(&format!("$ xlb {}", args.join(" ")))?;
-        let answer = self.stage.xlb().xlb(args)?;
-        self.screen.indented(&answer)
-    }
-
-    fn status(&self) -> Result<Value> {
-        api::get(self.stage.xlb().socket(), "/v1/status")
-    }
-
-    /// New flows by (service, host), both families together.
-    fn new_flows(&self) -> Result<BTreeMap<(String, String), u64>> {
-        let status = self.status()?;
-        let mut flows = BTreeMap::new();
-        for backend in backends(&status) {
-            let host = backend.name().split('-').next().unwrap_or_default();
-            *flows.entry((backend.service.to_owned(), host.to_owned())).or_default() += backend.counter("flows_new");
-        }
-        Ok(flows)
-    }
-}
-
-/// The rows of one host in one service: `b2-v4` and `b2-v6` for `b2`.
-fn rows_of<'a>(status: &'a Value, service: &str, host: &str) -> Vec<&'a Value> {
-    backends(status)
-        .into_iter()
-        .filter(|backend| backend.service == service && backend.name().split('-').next() == Some(host))
-        .map(|backend| backend.row)
-        .collect()
 }
 
 fn no_failure(tally: &Tally) -> Result<()> {

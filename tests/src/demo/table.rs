@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::agent::backends;
+use crate::client::backends;
 
 const HEADINGS: [&str; 8] = [
     "SERVICE", "BACKEND", "WEIGHT", "STATE", "HEALTH", "FLOWS", "NEW/s", "PPS",
