@@ -3,12 +3,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::verdict::{PortVerdict, ProbeFault, Unreachable};
-use super::{Probe, ProbeKind};
+use super::{Probe, icmp};
 use crate::neigh::{self, Silence};
 
 /// What all probes share.
@@ -58,9 +61,8 @@ enum Failed {
 
 async fn try_port(probe: &Probe, port: u16, deadline: Instant) -> Result<TcpStream, Failed> {
     let socket = bound(probe, port)?;
-    match timeout_at(deadline, socket.connect(probe.target)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(refusal(&error, probe)),
+    match timeout_at(deadline, establish(socket, probe)).await {
+        Ok(result) => result,
         Err(_) => Err(Failed::TimedOut),
     }
 }
@@ -69,20 +71,22 @@ async fn try_port(probe: &Probe, port: u16, deadline: Instant) -> Result<TcpStre
 /// checks the whole tuple in connect. SO_LINGER 0: closing sends a reset, the port is free at once, neither side keeps
 /// a TIME_WAIT, and the backend's connection tracking forgets the probe. IP_BIND_ADDRESS_NO_PORT would let the kernel
 /// choose from its own range, which XDP does not leave alone for us.
-fn bound(probe: &Probe, port: u16) -> Result<TcpSocket, Failed> {
-    let (socket, any) = match probe.target {
-        SocketAddr::V4(_) => (TcpSocket::new_v4(), IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        SocketAddr::V6(_) => (TcpSocket::new_v6(), IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-    };
-    let socket = socket.map_err(|error| fault(&error))?;
-    socket.set_reuseaddr(true).map_err(|error| fault(&error))?;
-    socket.set_zero_linger().map_err(|error| fault(&error))?;
-    if let ProbeKind::Http { .. } = probe.kind {
-        socket.set_nodelay(true).map_err(|error| fault(&error))?;
-    }
-    let source = probe.source.unwrap_or(any);
+fn bound(probe: &Probe, port: u16) -> Result<Socket, Failed> {
+    let domain = Domain::for_address(probe.target);
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None).map_err(|error| fault(&error))?;
+    let options = [
+        socket.set_reuse_address(true),
+        socket.set_linger(Some(Duration::ZERO)),
+        socket.set_tcp_nodelay(true),
+        icmp::listen(&socket, domain),
+    ];
+    options
+        .into_iter()
+        .collect::<io::Result<()>>()
+        .map_err(|error| fault(&error))?;
+    let source = probe.source.unwrap_or_else(|| any(probe.target));
     socket
-        .bind(SocketAddr::new(source, port))
+        .bind(&SocketAddr::new(source, port).into())
         .map_err(|error| match error.raw_os_error() {
             // A listener, or a socket without SO_REUSEADDR, has the port.
             Some(libc::EADDRINUSE) => Failed::PortTaken,
@@ -92,17 +96,42 @@ fn bound(probe: &Probe, port: u16) -> Result<TcpSocket, Failed> {
     Ok(socket)
 }
 
-/// What an error of connect says (Linux: tcp(7), and `icmp_err_convert` / `icmpv6_err_convert` for ICMP errors).
+/// Connects. An ICMP error that arrives while the kernel works on the socket does not end the attempt (the next SYN's
+/// would, a second later); it waits in the error queue, where it also tells its exact code and its sender.
+async fn establish(socket: Socket, probe: &Probe) -> Result<TcpStream, Failed> {
+    match socket.connect(&probe.target.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(refusal(&error, probe)),
+    }
+    let stream = TcpStream::from_std(socket.into()).map_err(|error| fault(&error))?;
+    loop {
+        stream.writable().await.map_err(|error| fault(&error))?;
+        if let Some(unreachable) = icmp::heard(&stream) {
+            return Err(Failed::Verdict(PortVerdict::Unreachable(unreachable)));
+        }
+        if let Some(error) = stream.take_error().map_err(|error| fault(&error))? {
+            return Err(refusal(&error, probe));
+        }
+        if stream.peer_addr().is_ok() {
+            icmp::ignore(&stream, Domain::for_address(probe.target));
+            return Ok(stream);
+        }
+        // Woken by something that decides nothing: tell tokio that the socket is not ready after all.
+        let _ = stream.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+}
+
+/// What an error of connect says (tcp(7)), where no ICMP message explains it.
 fn refusal(error: &io::Error, probe: &Probe) -> Failed {
     let verdict = match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => PortVerdict::Refused,
-        // A reset in the middle of the handshake is a refusal too.
-        Some(libc::ECONNRESET) => PortVerdict::Refused,
+        // The kernel says this only of a connection that stood: the reset came before we looked.
+        Some(libc::ECONNRESET | libc::EPIPE) => PortVerdict::AcceptedThenClosed,
         Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => PortVerdict::Unreachable(Unreachable::Host),
-        Some(libc::ENETUNREACH | libc::ENETDOWN) => PortVerdict::Unreachable(Unreachable::Network),
-        Some(libc::EACCES | libc::EPERM) => PortVerdict::Unreachable(Unreachable::Prohibited),
-        // A blackhole route.
-        Some(libc::EINVAL) => PortVerdict::Unreachable(Unreachable::Network),
+        // EINVAL: a blackhole route.
+        Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EINVAL) => PortVerdict::Unreachable(Unreachable::Network),
+        Some(libc::EACCES | libc::EPERM) => PortVerdict::Unreachable(Unreachable::Prohibited(None)),
         Some(libc::ETIMEDOUT) => return Failed::TimedOut,
         Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) if has_source(probe) => return Failed::PortTaken,
         Some(libc::EADDRNOTAVAIL) => PortVerdict::Error(ProbeFault::NoSource(probe.source)),
@@ -111,14 +140,18 @@ fn refusal(error: &io::Error, probe: &Probe) -> Failed {
     Failed::Verdict(verdict)
 }
 
+/// The unspecified address of the target's family.
+fn any(target: SocketAddr) -> IpAddr {
+    match target {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
 /// EADDRNOTAVAIL means "this tuple is in use" or "no source address for this target": a datagram socket, which has no
 /// tuples to run out of, tells which.
 fn has_source(probe: &Probe) -> bool {
-    let any = match probe.target {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let source = SocketAddr::new(probe.source.unwrap_or(any), 0);
+    let source = SocketAddr::new(probe.source.unwrap_or_else(|| any(probe.target)), 0);
     std::net::UdpSocket::bind(source)
         .and_then(|socket| socket.connect(probe.target))
         .is_ok()

@@ -13,6 +13,7 @@ use crate::state::BackendRef;
 
 mod connect;
 mod http;
+mod icmp;
 mod scheduler;
 mod tap;
 mod verdict;

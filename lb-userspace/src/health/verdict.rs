@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum PortVerdict {
     /// As it should be.
     Open,
-    /// The host answered with a reset (or an ICMP port unreachable).
+    /// The host answered with a reset.
     Refused,
     /// No answer to the SYN within the timeout, although the next hop answers.
     Filtered(Duration),
@@ -40,8 +40,10 @@ pub enum Unreachable {
     Network,
     /// Our gateway towards the host does not answer ARP or neighbour discovery.
     Gateway(IpAddr),
-    /// A `prohibit` route, or a firewall that says so (ICMPv6 administratively prohibited).
-    Prohibited,
+    /// ICMP port unreachable: a firewall that rejects, for a TCP server never says that.
+    Port(Option<IpAddr>),
+    /// ICMP administratively prohibited, or a `prohibit` route of our own (then nobody is named).
+    Prohibited(Option<IpAddr>),
 }
 
 /// Why a probe could not be made.
@@ -145,9 +147,18 @@ impl Unreachable {
                 "{target} is unreachable: gateway {gateway} does not answer {question}; see 'ip route get {ip}' and \
                  'ip neigh show {gateway}'"
             ),
-            Self::Prohibited => format!(
-                "{target} is unreachable: administratively prohibited by a firewall or a prohibit route; see 'ip route \
-                 get {ip}' and the firewall on the way"
+            Self::Port(by) => format!(
+                "{target} is unreachable: a firewall{} rejects internal port {} (ICMP port unreachable); allow it there",
+                named(by),
+                target.port()
+            ),
+            Self::Prohibited(Some(by)) => format!(
+                "{target} is unreachable: administratively prohibited by {by}; allow internal port {} there",
+                target.port()
+            ),
+            Self::Prohibited(None) => format!(
+                "{target} is unreachable: prohibited on this host by a route or a firewall; see 'ip route get {ip}' \
+                 and 'nft list ruleset'"
             ),
         }
     }
@@ -175,7 +186,11 @@ impl fmt::Display for ProbeFault {
     }
 }
 
-/// `1s`, `250ms`.
+fn named(by: Option<IpAddr>) -> String {
+    by.map_or_else(String::new, |by| format!(" at {by}"))
+}
+
+/// `2 s`, `250 ms`.
 fn text(duration: Duration) -> String {
     match duration.subsec_nanos() {
         0 => format!("{} s", duration.as_secs()),
