@@ -4,9 +4,10 @@
 //! Every 16-bit word here is in *native* order as loaded from wire bytes: one's complement addition does not depend
 //! on byte order as long as both operands use the same (RFC 1071, 2(B)).
 
-/// A sum of 16-bit words that is not folded yet. It holds at least 65,535 words without overflow.
+/// A one's complement sum that is not folded yet. Words of 32 bits go in whole: 2^16 is 1 modulo 2^16 - 1, so their
+/// halves need not be taken apart. It holds at least 2^31 words without overflow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum(u32);
+pub struct Sum(u64);
 
 impl Sum {
     /// An empty sum.
@@ -20,7 +21,7 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn add(self, word: u16) -> Self {
-        Self(self.0.wrapping_add(word as u32))
+        Self(self.0.wrapping_add(word as u64))
     }
 
     /// Takes one native-order word away (adds its one's complement).
@@ -30,14 +31,14 @@ impl Sum {
         self.add(!word)
     }
 
-    /// Adds both halves of a native-order 32-bit word.
+    /// Adds a native-order 32-bit word, that is two words.
     #[inline(always)]
     #[must_use]
     pub const fn add32(self, word: u32) -> Self {
-        self.add(word as u16).add((word >> 16) as u16)
+        Self(self.0.wrapping_add(word as u64))
     }
 
-    /// Takes both halves of a native-order 32-bit word away.
+    /// Takes a native-order 32-bit word away.
     #[inline(always)]
     #[must_use]
     pub const fn sub32(self, word: u32) -> Self {
@@ -48,9 +49,11 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn fold(self) -> u16 {
-        let once = (self.0 & 0xffff).wrapping_add(self.0 >> 16);
-        let twice = (once & 0xffff).wrapping_add(once >> 16);
-        twice as u16
+        let words = (self.0 & 0xffff_ffff).wrapping_add(self.0 >> 32);
+        let words = (words & 0xffff).wrapping_add((words >> 16) & 0xffff).wrapping_add(words >> 32);
+        let words = (words & 0xffff).wrapping_add(words >> 16);
+        let words = (words & 0xffff).wrapping_add(words >> 16);
+        words as u16
     }
 }
 
@@ -76,19 +79,13 @@ mod tests {
     use super::*;
 
     fn checksum(words: &[u16]) -> u16 {
-        !words
-            .iter()
-            .fold(Sum::new(), |sum, word| sum.add(*word))
-            .fold()
+        !words.iter().fold(Sum::new(), |sum, word| sum.add(*word)).fold()
     }
 
     #[test]
     fn rfc1624_example_holds() {
         // RFC 1624, section 4: header sum 0x22d5 + 0x5555 -> 0x3285 must give 0x0000, not 0xffff.
-        assert_eq!(
-            apply(0xdd2f, Sum::new().sub(0x5555).add(0x3285).fold()),
-            0x0000
-        );
+        assert_eq!(apply(0xdd2f, Sum::new().sub(0x5555).add(0x3285).fold()), 0x0000);
     }
 
     #[test]

@@ -51,6 +51,10 @@ map_names! {
     TX_PORTS = "xlb_tx_ports";
     /// What the kernel failed to transmit after a redirect, by ifindex: [`crate::abi::TxErrors`].
     TX_ERRORS = "xlb_tx_errors";
+    /// The program's own scratch for IPv4; no part of the ABI.
+    WORK4 = "xlb_work4";
+    /// The program's own scratch for IPv6; no part of the ABI.
+    WORK6 = "xlb_work6";
     /// Names of services and backends by id: [`crate::abi::NameKey`] to [`crate::abi::Name`].
     NAMES = "xlb_names";
 }

@@ -1,11 +1,138 @@
-//! BPF only: entry point, licence and panic handler.
+//! BPF only: entry points, maps, packet access, the one counting exit, licence and panic handler.
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod exit;
+mod maps;
+mod packet;
+mod tables;
+mod trace;
+
+use aya_ebpf::{
+    bindings::{
+        xdp_action::{XDP_ABORTED, XDP_PASS},
+        xdp_md,
+    },
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_common::reason::DropReason;
+use lb_ebpf::{
+    family::{V4, V6},
+    fast::{Fast, Known, fast},
+    pipeline::{Parse, decide, prepare},
+    sweep::sweep,
+    tables::FlowTables,
+    verdict::Verdict,
+};
+
+use self::{
+    packet::XdpPacket,
+    tables::{HasWork, Maps},
+};
+
+/// Connections of each family that one run of `xlb_sweep` looks at.
+const SWEEP_LOOKS: u32 = 256;
 
 /// Entry point on every interface.
+#[xdp(frags)]
+fn xlb(ctx: XdpContext) -> u32 {
+    match first(ctx.ctx) {
+        SLOW4 => slow(ctx.ctx, Known::Nothing, prepare4, decide4),
+        SLOW4_MISS => slow(ctx.ctx, Known::NotEstablished, prepare4, decide4),
+        SLOW6 => slow(ctx.ctx, Known::Nothing, prepare6, decide6),
+        SLOW6_MISS => slow(ctx.ctx, Known::NotEstablished, prepare6, decide6),
+        action => action,
+    }
+}
+
+// What a subprogram returns besides an XDP action.
+const SLOW4: u32 = 16;
+const SLOW4_MISS: u32 = 17;
+const SLOW6: u32 = 18;
+const SLOW6_MISS: u32 = 19;
+const PREPARED: u32 = 20;
+
+// Subprograms: the 512 bytes of stack are shared by all that are active at once, so the fast path's frame must be gone
+// before the slow path starts, and the parser's before the claim. They take the context, not the packet, because the
+// verifier does not follow a context that was spilled to the caller's frame.
+
+#[inline(never)]
+fn first(ctx: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    match fast(&mut packet, &Maps) {
+        Fast::Done(verdict) => exit::exit(&packet, verdict),
+        Fast::Slow4(Known::Nothing) => SLOW4,
+        Fast::Slow4(Known::NotEstablished) => SLOW4_MISS,
+        Fast::Slow6(Known::Nothing) => SLOW6,
+        Fast::Slow6(Known::NotEstablished) => SLOW6_MISS,
+    }
+}
+
+#[inline(always)]
+fn slow(ctx: *mut xdp_md, known: Known, prepare: fn(*mut xdp_md) -> u32, decide: fn(*mut xdp_md, Known) -> u32) -> u32 {
+    match prepare(ctx) {
+        PREPARED => decide(ctx, known),
+        action => action,
+    }
+}
+
+#[inline(never)]
+fn prepare4(ctx: *mut xdp_md) -> u32 {
+    prepare_family::<V4>(ctx)
+}
+
+#[inline(never)]
+fn prepare6(ctx: *mut xdp_md) -> u32 {
+    prepare_family::<V6>(ctx)
+}
+
+#[inline(never)]
+fn decide4(ctx: *mut xdp_md, known: Known) -> u32 {
+    decide_family::<V4>(ctx, known)
+}
+
+#[inline(never)]
+fn decide6(ctx: *mut xdp_md, known: Known) -> u32 {
+    decide_family::<V6>(ctx, known)
+}
+
+#[inline(always)]
+fn prepare_family<F: Parse>(ctx: *mut xdp_md) -> u32
+where
+    Maps: FlowTables<F> + HasWork<F>,
+{
+    let mut packet = XdpPacket::new(ctx);
+    let Some(work) = HasWork::<F>::work(&Maps) else {
+        return exit::exit(&packet, Verdict::drop(DropReason::MapInconsistent));
+    };
+    match prepare::<F, _, _>(&mut packet, &Maps, work) {
+        Some(verdict) => exit::exit(&packet, verdict),
+        None => PREPARED,
+    }
+}
+
+#[inline(always)]
+fn decide_family<F: Parse>(ctx: *mut xdp_md, known: Known) -> u32
+where
+    Maps: FlowTables<F> + HasWork<F>,
+{
+    let mut packet = XdpPacket::new(ctx);
+    let Some(work) = HasWork::<F>::work(&Maps) else {
+        return exit::exit(&packet, Verdict::drop(DropReason::MapInconsistent));
+    };
+    let verdict = decide::<F, _, _>(&mut packet, &Maps, work, known);
+    exit::exit(&packet, verdict)
+}
+
+/// Never attached: the agent runs it by BPF_PROG_TEST_RUN to reclaim expired connections, so that the same code with
+/// the same atomicity reclaims them as in the packet path. Returns XDP_PASS, or XDP_ABORTED without scratch maps.
 #[xdp]
-fn xlb(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+fn xlb_sweep(_ctx: XdpContext) -> u32 {
+    let (Some(work4), Some(work6)) = (HasWork::<V4>::work(&Maps), HasWork::<V6>::work(&Maps)) else {
+        return XDP_ABORTED;
+    };
+    sweep::<V4, Maps>(&Maps, work4, SWEEP_LOOKS);
+    sweep::<V6, Maps>(&Maps, work6, SWEEP_LOOKS);
+    XDP_PASS
 }
 
 /// The GPL half lets the kernel hand out the helpers the program needs.

@@ -1,0 +1,277 @@
+//! Claiming the tuple that a new connection's replies will come to: (backend, SNAT address, internal port, SNAT port),
+//! or in gateway mode (backend, client, internal port, client port).
+//!
+//! A claim is the insert of the half-open reply entry with NOEXIST, followed by a look into the established table: two
+//! claimants of one tuple cannot both insert, and one who inserted sees an established owner. No lock.
+//!
+//! While a claim is made, `work.peer` is the reply flow of the new connection and `work.peer_key` its key.
+
+use core::ops::ControlFlow;
+
+use lb_common::{
+    abi::mode,
+    limits::{MAX_SNAT_ADDRESSES, SNAT_PROBES},
+    net::IPPROTO_TCP,
+    reason::DropReason,
+};
+
+use crate::{
+    family::Family,
+    flow::{Life, ReclaimError, half_open_expired, idle_ticks, is_closing, reclaim, reclaim_expired, release_half},
+    rewrite::{Rewrite, Tuple, deltas},
+    tables::{FlowTables, InsertError, Tables},
+    work::Work,
+};
+
+/// Seconds within which a tuple's second use is counted as early: how long a Linux backend keeps TIME_WAIT.
+const TIME_WAIT_S: u32 = 60;
+
+/// Ports of a range that is walked with [`STRIDE`] (a prime, so that it meets every port).
+const LARGE_RANGE: u32 = 1_024;
+const STRIDE: u32 = 509;
+
+/// What a new connection wants at the backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<A> {
+    /// Backend address.
+    pub backend: A,
+    /// Internal port, host order.
+    pub internal_port: u16,
+}
+
+/// Our side of a tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OurSide<A> {
+    /// Address.
+    pub addr: A,
+    /// Port, host order.
+    pub port: u16,
+}
+
+/// What came of one candidate: `BUSY`, `CLAIMED`, `FULL`, or `CLOSING` plus the ticks since its connection closed. A
+/// number, because a subprogram returns one register.
+type Outcome = u64;
+const BUSY: Outcome = 0;
+const CLAIMED: Outcome = 1;
+const FULL: Outcome = 2;
+const CLOSING: Outcome = 1 << 32;
+
+/// Claims a tuple for the connection in `work.peer` and leaves its key in `work.peer_key` and our side in `work.ours`.
+#[inline(always)]
+pub fn claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
+    if work.peer.mode == mode::GATEWAY {
+        work.ours = OurSide {
+            addr: work.facts.src,
+            port: work.facts.src_port,
+        };
+        fit::<F>(work);
+        let claimed = match try_claim::<F, T>(tables, work) {
+            CLAIMED => true,
+            FULL => return Err(DropReason::HalfTableFull),
+            outcome => outcome >= CLOSING && take_over::<F, T>(tables, work),
+        };
+        return if claimed {
+            Ok(())
+        } else {
+            Err(DropReason::GatewayTupleInUse)
+        };
+    }
+    claim_snat::<F, T>(tables, work)
+}
+
+/// Makes the reply flow fit `work.ours`.
+#[inline(never)]
+fn fit<F: Rewrite>(work: &mut Work<F>) {
+    let Work {
+        wanted,
+        ours,
+        peer: reply,
+        peer_key,
+        facts,
+        ..
+    } = work;
+    let from = Tuple {
+        src: wanted.backend,
+        dst: ours.addr,
+        src_port: wanted.internal_port,
+        dst_port: ours.port,
+    };
+    let to = Tuple {
+        src: reply.new_src,
+        dst: reply.new_dst,
+        src_port: reply.new_src_port,
+        dst_port: reply.new_dst_port,
+    };
+    (reply.l3_delta, reply.l4_delta) = deltas::<F>(&from, &to);
+    *peer_key = F::key(from.src, from.dst, from.src_port, from.dst_port, facts.protocol);
+    reply.key_tag = F::tag(peer_key);
+}
+
+/// The client's port on one of our addresses, then others, then the tuple that closed longest ago.
+#[inline(always)]
+fn claim_snat<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
+    let settings = tables.settings().ok_or(DropReason::MapInconsistent)?;
+    let (_, count) = F::snat_span(settings);
+    if count == 0 || count > MAX_SNAT_ADDRESSES || settings.snat_port_min > settings.snat_port_max {
+        return Err(DropReason::NoSnatAddress);
+    }
+    let mut outcome = BUSY;
+    let mut winner = 0_u32;
+    let mut oldest = 0_u64;
+    tables.repeat(SNAT_PROBES, &mut |k| {
+        if !candidate::<F, T>(tables, work, k) {
+            return ControlFlow::Break(());
+        }
+        outcome = try_claim::<F, T>(tables, work);
+        if outcome == CLAIMED || outcome == FULL {
+            return ControlFlow::Break(());
+        }
+        if outcome > oldest {
+            (oldest, winner) = (outcome, k);
+        }
+        ControlFlow::Continue(())
+    });
+    match outcome {
+        CLAIMED => return Ok(()),
+        FULL => return Err(DropReason::HalfTableFull),
+        _ => {}
+    }
+    if oldest < CLOSING || !candidate::<F, T>(tables, work, winner) || !take_over::<F, T>(tables, work) {
+        return Err(DropReason::SnatExhausted);
+    }
+    if oldest.wrapping_sub(CLOSING) < tables.hz().wrapping_mul(TIME_WAIT_S) as u64 {
+        tables.cpu(|cpu| cpu.tuples_reused_early = cpu.tuples_reused_early.wrapping_add(1));
+    }
+    Ok(())
+}
+
+/// Makes the reply flow fit candidate `k`: the address goes round with every try; the first port is the client's own if
+/// it lies in the range. `false`: there is no such address.
+#[inline(never)]
+fn candidate<F: Rewrite, T: Tables>(tables: &T, work: &mut Work<F>, k: u32) -> bool {
+    let Some(ours) = our_side::<F, T>(tables, work, k) else {
+        return false;
+    };
+    work.ours = ours;
+    fit::<F>(work);
+    true
+}
+
+#[inline(always)]
+fn our_side<F: Family, T: Tables>(tables: &T, work: &Work<F>, k: u32) -> Option<OurSide<F::Addr>> {
+    let settings = tables.settings()?;
+    let (hash, client_port) = (work.hash, work.facts.src_port);
+    let (first, count) = F::snat_span(settings);
+    let index = hash.wrapping_add(k).checked_rem(count)?;
+    let addr = F::unmapped(&tables.snat(first.wrapping_add(index))?.address);
+    let (min, max) = (settings.snat_port_min, settings.snat_port_max);
+    if k == 0 && client_port >= min && client_port <= max {
+        return Some(OurSide {
+            addr,
+            port: client_port,
+        });
+    }
+    let range = (max.wrapping_sub(min) as u32).wrapping_add(1);
+    // A small range is covered completely; in a large one a stride keeps clear of runs of busy neighbours.
+    let stride = if range > LARGE_RANGE { STRIDE } else { 1 };
+    let step = k.checked_div(count)?.wrapping_mul(stride);
+    let offset = (hash >> 8).wrapping_add(step).checked_rem(range)?;
+    Some(OurSide {
+        addr,
+        port: min.wrapping_add(offset as u16),
+    })
+}
+
+/// Tries the tuple `work.peer_key`. On `CLAIMED` the half-open reply entry stands.
+#[inline(never)]
+fn try_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Outcome {
+    F::pack_into(&work.peer, &mut work.value);
+    match tables.insert_half(&work.peer_key, &work.value) {
+        Ok(()) => {}
+        Err(InsertError::Full) => return FULL,
+        Err(InsertError::Exists) => {
+            take_stale_half::<F, T>(tables, work);
+            if tables.insert_half(&work.peer_key, &work.value).is_err() {
+                return BUSY;
+            }
+        }
+    }
+    let Some(owner) = tables.established(&work.peer_key) else {
+        return CLAIMED;
+    };
+    let outcome = match owner.life(F::tag(&work.peer_key)) {
+        // It is being deleted on another CPU.
+        None => BUSY,
+        Some(life) => {
+            owner.peer_key(F::protocol(&work.peer_key), &mut work.owner_key);
+            take_expired::<F, T>(tables, work, life)
+        }
+    };
+    if outcome != CLAIMED {
+        release_half::<F, T>(tables, &work.peer_key, work.peer.conn_id);
+    }
+    outcome
+}
+
+/// Frees a tuple whose half-open owner has expired.
+#[inline(always)]
+fn take_stale_half<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) {
+    let Some(settings) = tables.settings() else {
+        return;
+    };
+    let Some(entry) = tables.half(&work.peer_key) else {
+        return;
+    };
+    let protocol = F::protocol(&work.peer_key);
+    if let Some(owner) = entry.life(F::tag(&work.peer_key))
+        && half_open_expired(&owner, protocol, settings, tables.now())
+    {
+        entry.peer_key(protocol, &mut work.owner_key);
+        release_half::<F, T>(tables, &work.owner_key, owner.conn_id);
+        release_half::<F, T>(tables, &work.peer_key, owner.conn_id);
+    }
+}
+
+/// Frees a tuple whose established owner, forward entry under `work.owner_key`, has expired, or says how long ago it
+/// closed.
+#[inline(always)]
+fn take_expired<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, owner: Life) -> Outcome {
+    match reclaim_expired::<F, T>(tables, work, owner.conn_id) {
+        Ok(()) => CLAIMED,
+        // Between the two inserts of a promotion there is no forward entry yet; or another CPU is deleting it.
+        Err(ReclaimError::Gone) => BUSY,
+        Err(ReclaimError::Alive) if F::protocol(&work.peer_key) == IPPROTO_TCP => {
+            closed_for::<F, T>(tables, work, owner)
+        }
+        Err(ReclaimError::Alive) => BUSY,
+    }
+}
+
+#[inline(always)]
+fn closed_for<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &Work<F>, owner: Life) -> Outcome {
+    let forward = tables
+        .established(&work.owner_key)
+        .and_then(|entry| entry.life(F::tag(&work.owner_key)));
+    match forward {
+        Some(forward) if forward.conn_id == owner.conn_id && is_closing(forward.tcp_seen, owner.tcp_seen) => {
+            let now = tables.now();
+            let idle = idle_ticks(now, owner.last_seen).min(idle_ticks(now, forward.last_seen));
+            CLOSING.wrapping_add(idle as u64)
+        }
+        _ => BUSY,
+    }
+}
+
+/// Takes the tuple `work.peer_key` from a closing connection.
+#[inline(never)]
+fn take_over<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> bool {
+    if let Some(entry) = tables.established(&work.peer_key)
+        && let Some(owner) = entry.life(F::tag(&work.peer_key))
+    {
+        entry.peer_key(F::protocol(&work.peer_key), &mut work.owner_key);
+        if closed_for::<F, T>(tables, work, owner) < CLOSING || reclaim::<F, T>(tables, work, owner.conn_id).is_err() {
+            return false;
+        }
+    }
+    try_claim::<F, T>(tables, work) == CLAIMED
+}

@@ -1,0 +1,353 @@
+//! IPv4 and IPv6 behind one trait: address type, flow table types, and the few header fields that differ.
+//!
+//! Nothing is decided here.
+
+use lb_common::{
+    abi::{
+        AddrKey, EndpointKey, FlowKey4, FlowKey6, FlowValue4, FlowValue6, Service, Settings, SweepItem4, SweepItem6,
+    },
+    csum::Sum,
+    hash,
+    limits::MAX_SNAT_ADDRESSES,
+    net::{Addr, map_v4},
+};
+
+use crate::flow::{EntryValue, Flow, Hint, Life};
+
+/// One IP family.
+pub trait Family: Sized {
+    /// An address in wire order.
+    type Addr: Copy + Eq;
+    /// Key of the flow tables.
+    type Key: Copy + Eq;
+    /// Value of the flow tables.
+    type Value: EntryValue;
+    /// Item of the sweep queue.
+    type SweepItem: Copy;
+
+    /// An address as one word for the hashes.
+    fn word(addr: Self::Addr) -> u32;
+    /// An address as maps that hold both families have it.
+    fn mapped(addr: Self::Addr) -> Addr;
+    /// The inverse of [`Self::mapped`], for an address known to be of this family.
+    fn unmapped(addr: &Addr) -> Self::Addr;
+    /// Adds an address to a checksum.
+    fn add(sum: Sum, addr: Self::Addr) -> Sum;
+    /// Takes an address away from a checksum.
+    fn sub(sum: Sum, addr: Self::Addr) -> Sum;
+    /// Loopback, multicast, broadcast, unspecified, or (IPv6) an IPv4-mapped address: never a sender on a wire.
+    fn is_invalid_source(addr: Self::Addr) -> bool;
+
+    /// A flow key.
+    fn key(src: Self::Addr, dst: Self::Addr, src_port: u16, dst_port: u16, protocol: u8) -> Self::Key;
+    /// The protocol in a key.
+    fn protocol(key: &Self::Key) -> u8;
+    /// The tag that a value under this key must carry.
+    fn tag(key: &Self::Key) -> u32;
+    /// Map value to flow.
+    fn unpack(value: &Self::Value) -> Flow<Self::Addr>;
+    /// [`Self::unpack`] into memory that is not the stack.
+    fn unpack_into(value: &Self::Value, flow: &mut Flow<Self::Addr>);
+    /// The part that says how the connection is doing, and the key's tag.
+    fn life(value: &Self::Value) -> (Life, u32);
+    /// The part that the fast path asks first.
+    fn hint(value: &Self::Value) -> Hint;
+    /// Key of the other direction's entry.
+    fn peer_key(value: &Self::Value, protocol: u8, key: &mut Self::Key);
+    /// Flow to map value.
+    fn pack_into(flow: &Flow<Self::Addr>, value: &mut Self::Value);
+    /// An item of the sweep queue.
+    fn sweep_item(key: Self::Key, conn_id: u64) -> Self::SweepItem;
+    /// Key and connection id of an item.
+    fn sweep_parts(item: &Self::SweepItem) -> (Self::Key, u64);
+
+    /// Offset and size of this family's ring.
+    fn ring(service: &Service) -> (u32, u32);
+    /// Index of the first SNAT address of this family in `xlb_snat`, and their number.
+    fn snat_span(settings: &Settings) -> (u32, u32);
+
+    /// Key of `xlb_endpoints`.
+    #[inline(always)]
+    fn endpoint_key(addr: Self::Addr, port: u16, protocol: u8) -> EndpointKey {
+        EndpointKey {
+            address: Self::mapped(addr),
+            port,
+            protocol,
+            reserved: 0,
+        }
+    }
+
+    /// Key of `xlb_addrs`.
+    #[inline(always)]
+    fn addr_key(addr: Self::Addr) -> AddrKey {
+        AddrKey {
+            address: Self::mapped(addr),
+        }
+    }
+}
+
+/// IPv4.
+pub struct V4;
+/// IPv6.
+pub struct V6;
+
+macro_rules! flow_tables {
+    ($key:ident, $value:ident, $item:ident, $word:path) => {
+        type Key = $key;
+        type Value = $value;
+        type SweepItem = $item;
+
+        #[inline(always)]
+        fn word(addr: Self::Addr) -> u32 {
+            $word(addr)
+        }
+
+        #[inline(always)]
+        fn key(src: Self::Addr, dst: Self::Addr, src_port: u16, dst_port: u16, protocol: u8) -> $key {
+            $key {
+                src,
+                dst,
+                src_port,
+                dst_port,
+                protocol: protocol as u32,
+            }
+        }
+
+        #[inline(always)]
+        fn protocol(key: &$key) -> u8 {
+            key.protocol as u8
+        }
+
+        #[inline(always)]
+        fn tag(key: &$key) -> u32 {
+            hash::key_tag(
+                $word(key.src),
+                $word(key.dst),
+                key.src_port,
+                key.dst_port,
+                key.protocol as u8,
+            )
+        }
+
+        #[inline(always)]
+        fn unpack(value: &$value) -> Flow<Self::Addr> {
+            let $value {
+                conn_id,
+                new_src,
+                new_dst,
+                new_src_port,
+                new_dst_port,
+                l3_delta,
+                l4_delta,
+                last_seen,
+                backend_id,
+                peer_mac,
+                own_mac,
+                ifindex,
+                direction,
+                tcp_seen,
+                mode,
+                flags,
+                backend_isn,
+                created,
+                key_tag,
+            } = *value;
+            Flow {
+                conn_id,
+                new_src,
+                new_dst,
+                new_src_port,
+                new_dst_port,
+                l3_delta,
+                l4_delta,
+                last_seen,
+                backend_id,
+                peer_mac,
+                own_mac,
+                ifindex,
+                direction,
+                tcp_seen,
+                mode,
+                flags,
+                backend_isn,
+                created,
+                key_tag,
+            }
+        }
+
+        #[inline(always)]
+        fn unpack_into(value: &$value, flow: &mut Flow<Self::Addr>) {
+            flow.conn_id = value.conn_id;
+            flow.new_src = value.new_src;
+            flow.new_dst = value.new_dst;
+            flow.new_src_port = value.new_src_port;
+            flow.new_dst_port = value.new_dst_port;
+            flow.l3_delta = value.l3_delta;
+            flow.l4_delta = value.l4_delta;
+            flow.last_seen = value.last_seen;
+            flow.backend_id = value.backend_id;
+            flow.peer_mac = value.peer_mac;
+            flow.own_mac = value.own_mac;
+            flow.ifindex = value.ifindex;
+            flow.direction = value.direction;
+            flow.tcp_seen = value.tcp_seen;
+            flow.mode = value.mode;
+            flow.flags = value.flags;
+            flow.backend_isn = value.backend_isn;
+            flow.created = value.created;
+            flow.key_tag = value.key_tag;
+        }
+
+        #[inline(always)]
+        fn pack_into(flow: &Flow<Self::Addr>, value: &mut $value) {
+            value.conn_id = flow.conn_id;
+            value.new_src = flow.new_src;
+            value.new_dst = flow.new_dst;
+            value.new_src_port = flow.new_src_port;
+            value.new_dst_port = flow.new_dst_port;
+            value.l3_delta = flow.l3_delta;
+            value.l4_delta = flow.l4_delta;
+            value.last_seen = flow.last_seen;
+            value.backend_id = flow.backend_id;
+            value.peer_mac = flow.peer_mac;
+            value.own_mac = flow.own_mac;
+            value.ifindex = flow.ifindex;
+            value.direction = flow.direction;
+            value.tcp_seen = flow.tcp_seen;
+            value.mode = flow.mode;
+            value.flags = flow.flags;
+            value.backend_isn = flow.backend_isn;
+            value.created = flow.created;
+            value.key_tag = flow.key_tag;
+        }
+
+        #[inline(always)]
+        fn life(value: &$value) -> (Life, u32) {
+            let life = Life {
+                conn_id: value.conn_id,
+                last_seen: value.last_seen,
+                created: value.created,
+                backend_id: value.backend_id,
+                tcp_seen: value.tcp_seen,
+                flags: value.flags,
+            };
+            (life, value.key_tag)
+        }
+
+        #[inline(always)]
+        fn hint(value: &$value) -> Hint {
+            Hint {
+                backend_id: value.backend_id,
+                direction: value.direction,
+            }
+        }
+
+        #[inline(always)]
+        fn peer_key(value: &$value, protocol: u8, key: &mut $key) {
+            key.src = value.new_dst;
+            key.dst = value.new_src;
+            key.src_port = value.new_dst_port;
+            key.dst_port = value.new_src_port;
+            key.protocol = protocol as u32;
+        }
+
+        #[inline(always)]
+        fn sweep_item(key: $key, conn_id: u64) -> $item {
+            $item { key, conn_id }
+        }
+
+        #[inline(always)]
+        fn sweep_parts(item: &$item) -> ($key, u64) {
+            (item.key, item.conn_id)
+        }
+    };
+}
+
+impl Family for V4 {
+    type Addr = [u8; 4];
+
+    flow_tables!(FlowKey4, FlowValue4, SweepItem4, hash::word4);
+
+    #[inline(always)]
+    fn mapped(addr: [u8; 4]) -> Addr {
+        map_v4(addr)
+    }
+
+    #[inline(always)]
+    fn unmapped(addr: &Addr) -> [u8; 4] {
+        let [.., a, b, c, d] = *addr;
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
+    fn add(sum: Sum, addr: [u8; 4]) -> Sum {
+        sum.add32(u32::from_ne_bytes(addr))
+    }
+
+    #[inline(always)]
+    fn sub(sum: Sum, addr: [u8; 4]) -> Sum {
+        sum.sub32(u32::from_ne_bytes(addr))
+    }
+
+    #[inline(always)]
+    fn is_invalid_source([first, ..]: [u8; 4]) -> bool {
+        first == 0 || first == 127 || first >= 224
+    }
+
+    #[inline(always)]
+    fn ring(service: &Service) -> (u32, u32) {
+        (service.ring4_offset, service.ring4_size)
+    }
+
+    #[inline(always)]
+    fn snat_span(settings: &Settings) -> (u32, u32) {
+        (0, settings.snat4_count)
+    }
+}
+
+impl Family for V6 {
+    type Addr = [u8; 16];
+
+    flow_tables!(FlowKey6, FlowValue6, SweepItem6, hash::word6);
+
+    #[inline(always)]
+    fn mapped(addr: [u8; 16]) -> Addr {
+        addr
+    }
+
+    #[inline(always)]
+    fn unmapped(addr: &Addr) -> [u8; 16] {
+        *addr
+    }
+
+    #[inline(always)]
+    fn add(sum: Sum, addr: [u8; 16]) -> Sum {
+        let [a, b, c, d] = hash::words6(addr);
+        sum.add32(a).add32(b).add32(c).add32(d)
+    }
+
+    #[inline(always)]
+    fn sub(sum: Sum, addr: [u8; 16]) -> Sum {
+        let [a, b, c, d] = hash::words6(addr);
+        sum.sub32(a).sub32(b).sub32(c).sub32(d)
+    }
+
+    #[inline(always)]
+    fn is_invalid_source(addr: [u8; 16]) -> bool {
+        let [a, b, c, d] = hash::words6(addr);
+        let [first, ..] = addr;
+        let unspecified_or_loopback = c == 0 && (d == 0 || d == 1_u32.to_be());
+        let v4_mapped = c == 0xffff_u32.to_be();
+        first == 0xff || (a == 0 && b == 0 && (unspecified_or_loopback || v4_mapped))
+    }
+
+    #[inline(always)]
+    fn ring(service: &Service) -> (u32, u32) {
+        (service.ring6_offset, service.ring6_size)
+    }
+
+    #[inline(always)]
+    fn snat_span(settings: &Settings) -> (u32, u32) {
+        (MAX_SNAT_ADDRESSES, settings.snat6_count)
+    }
+}

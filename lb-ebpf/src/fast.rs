@@ -1,0 +1,246 @@
+//! The packets to which nothing happens: a plain header, an established flow, no SYN, FIN or RST, the client where it
+//! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::Slow`], and
+//! `pipeline::process` decides it by the same rules from the start.
+//!
+//! Asks: settings and interface (inlined array lookups), the bitmap, one flow lookup, one backend.
+
+use lb_common::{
+    abi::{ABI_VERSION, direction, flow_flag, iface_flag},
+    hash::{self, OursSide},
+    net::{IPPROTO_TCP, IPPROTO_UDP},
+    reason::PassReason,
+};
+
+use crate::{
+    family::{Family, V4, V6},
+    flow::{touch, udp_must_move},
+    forward::{Ingress, check_parts, to_backend_parts, to_client_parts},
+    packet::{Eth, EthIpv4, EthIpv6, Offset, Packet},
+    parse::{self, Facts, L4, Shape, layer4, ports, tcp_flag},
+    rewrite::Rewrite,
+    tables::{FlowTables, Tables},
+    verdict::Verdict,
+};
+
+/// What the slow path need not find out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Known {
+    /// Nothing.
+    Nothing = 0,
+    /// No established flow has the packet's key.
+    NotEstablished = 1,
+}
+
+/// How far the fast path came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fast {
+    /// All the way.
+    Done(Verdict),
+    /// An IPv4 packet that needs the slow path.
+    Slow4(Known),
+    /// An IPv6 packet that needs the slow path.
+    Slow6(Known),
+}
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// Where the frame came in, or why it is the kernel's at once.
+#[inline(always)]
+pub fn ingress<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(Ingress, u16), PassReason> {
+    match tables.settings() {
+        Some(settings) if settings.abi_version == ABI_VERSION => {}
+        _ => return Err(PassReason::NotConfigured),
+    }
+    let eth = packet.get::<Eth>(Offset::START).ok_or(PassReason::TruncatedIp)?;
+    let ifindex = packet.ingress_ifindex();
+    let iface = tables
+        .iface(ifindex)
+        .filter(|iface| iface.ifindex == ifindex)
+        .ok_or(PassReason::UnknownInterface)?;
+    if eth.dst != iface.mac {
+        return Err(PassReason::NotOurMac);
+    }
+    let tx_flag = if iface.flags & iface_flag::TX != 0 {
+        flow_flag::TX
+    } else {
+        0
+    };
+    let ingress = Ingress {
+        ifindex,
+        own_mac: iface.mac,
+        peer_mac: eth.src,
+        tx_flag,
+    };
+    Ok((ingress, u16::from_be_bytes(eth.ether_type)))
+}
+
+/// Forwards the packet if nothing can happen to it.
+#[inline(always)]
+pub fn fast<P, T>(packet: &mut P, tables: &T) -> Fast
+where
+    P: Packet,
+    T: Tables + FlowTables<V4> + FlowTables<V6>,
+{
+    let (ingress, ether_type) = match ingress(packet, tables) {
+        Ok(found) => found,
+        Err(reason) => return Fast::Done(Verdict::pass(reason)),
+    };
+    match ether_type {
+        ETHERTYPE_IPV4 => match plain4(packet) {
+            Plain::Facts(facts) if !is_ours(tables, &facts) => Fast::Done(Verdict::pass(PassReason::NotOurs)),
+            Plain::Facts(facts) => {
+                established::<V4, P, T>(packet, tables, &facts, &ingress).map_or_else(Fast::Slow4, Fast::Done)
+            }
+            Plain::Not => Fast::Slow4(Known::Nothing),
+            Plain::Truncated => Fast::Done(Verdict::pass(PassReason::TruncatedIp)),
+        },
+        ETHERTYPE_IPV6 => match plain6(packet) {
+            Plain::Facts(facts) if !is_ours(tables, &facts) => Fast::Done(Verdict::pass(PassReason::NotOurs)),
+            Plain::Facts(facts) => {
+                established::<V6, P, T>(packet, tables, &facts, &ingress).map_or_else(Fast::Slow6, Fast::Done)
+            }
+            Plain::Not => Fast::Slow6(Known::Nothing),
+            Plain::Truncated => Fast::Done(Verdict::pass(PassReason::TruncatedIp)),
+        },
+        _ => Fast::Done(Verdict::pass(PassReason::NotIp)),
+    }
+}
+
+/// What the plain parse found.
+pub enum Plain<F: Family> {
+    /// TCP or UDP right behind a plain IP header.
+    Facts(Facts<F>),
+    /// Something else.
+    Not,
+    /// The frame does not hold an IP header.
+    Truncated,
+}
+
+/// The plain parse of IPv4.
+#[inline(always)]
+pub fn plain4<P: Packet>(packet: &P) -> Plain<V4> {
+    const L4_AT: Offset = Offset::IP.plus(20);
+    let Some(head) = packet.get::<EthIpv4>(Offset::START) else {
+        return Plain::Truncated;
+    };
+    let ip = &head.ip;
+    if ip.vihl != 0x45 || parse::v4::is_fragment(ip) || (ip.proto != IPPROTO_TCP && ip.proto != IPPROTO_UDP) {
+        return Plain::Not;
+    }
+    let Some((src_port, dst_port)) = ports(packet, L4_AT) else {
+        return Plain::Not;
+    };
+    Plain::Facts(Facts {
+        src: ip.src_addr,
+        dst: ip.dst_addr,
+        src_port,
+        dst_port,
+        protocol: ip.proto,
+        l4: L4_AT,
+        ip_end: (u16::from_be_bytes(ip.tot_len) as u32).wrapping_add(14),
+        shape: Shape::Plain,
+    })
+}
+
+/// The plain parse of IPv6.
+#[inline(always)]
+pub fn plain6<P: Packet>(packet: &P) -> Plain<V6> {
+    const L4_AT: Offset = Offset::IP.plus(40);
+    let Some(head) = packet.get::<EthIpv6>(Offset::START) else {
+        return Plain::Truncated;
+    };
+    let ip = &head.ip;
+    let [version, ..] = ip.vcf;
+    if version >> 4 != 6 || (ip.next_hdr != IPPROTO_TCP && ip.next_hdr != IPPROTO_UDP) {
+        return Plain::Not;
+    }
+    let Some((src_port, dst_port)) = ports(packet, L4_AT) else {
+        return Plain::Not;
+    };
+    Plain::Facts(Facts {
+        src: ip.src_addr,
+        dst: ip.dst_addr,
+        src_port,
+        dst_port,
+        protocol: ip.next_hdr,
+        l4: L4_AT,
+        ip_end: (u16::from_be_bytes(ip.payload_len) as u32).wrapping_add(54),
+        shape: Shape::Plain,
+    })
+}
+
+/// Whether the bitmap lets the packet through: a service port or SNAT tuple as destination, or a gateway-mode
+/// backend's internal port as source.
+#[inline(always)]
+pub fn is_ours<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
+    tables.ours(hash::ours(OursSide::Destination, F::word(facts.dst), facts.dst_port))
+        || tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port))
+}
+
+#[inline(always)]
+fn established<F, P, T>(packet: &mut P, tables: &T, facts: &Facts<F>, ingress: &Ingress) -> Result<Verdict, Known>
+where
+    F: Rewrite,
+    P: Packet,
+    T: Tables + FlowTables<F>,
+{
+    let l4 = match layer4::<F, P>(packet, facts) {
+        Ok(l4) => l4,
+        Err(reason) => return Ok(Verdict::drop(reason)),
+    };
+    let key = facts.key();
+    let Some(entry) = tables.established(&key) else {
+        return Err(Known::NotEstablished);
+    };
+    // Every map call comes before the flow is copied: what is copied then stays in registers.
+    let hint = entry.hint();
+    let now = tables.now();
+    let backend = if hint.direction == direction::FORWARD {
+        tables.backend(hint.backend_id)
+    } else {
+        None
+    };
+    let Some(flow) = entry.load(F::tag(&key)) else {
+        return Err(Known::NotEstablished);
+    };
+    if something_happens(l4, flow.tcp_seen) || flow.backend_id != hint.backend_id {
+        return Err(Known::Nothing);
+    }
+    if flow.direction == direction::REPLY {
+        if facts.protocol == IPPROTO_UDP && flow.flags & flow_flag::ANSWERED == 0 {
+            return Err(Known::Nothing);
+        }
+        if let Err(reason) = check_parts::<F, P>(packet, facts, l4) {
+            return Ok(Verdict::drop(reason));
+        }
+        touch(tables, entry, flow.last_seen, now);
+        return Ok(to_client_parts::<F, P>(packet, facts, l4, &flow, ingress.ifindex));
+    }
+    let Some(backend) = backend else {
+        return Err(Known::Nothing);
+    };
+    let moved = flow.peer_mac != ingress.peer_mac || flow.ifindex != ingress.ifindex;
+    if moved || (facts.protocol == IPPROTO_UDP && udp_must_move(backend.state)) {
+        return Err(Known::Nothing);
+    }
+    if let Err(reason) = check_parts::<F, P>(packet, facts, l4) {
+        return Ok(Verdict::drop(reason));
+    }
+    touch(tables, entry, flow.last_seen, now);
+    Ok(to_backend_parts::<F, P>(
+        packet,
+        facts,
+        l4,
+        &flow,
+        backend,
+        ingress.ifindex,
+    ))
+}
+
+/// SYN, FIN or RST, or a connection that has seen one of the last two.
+#[inline(always)]
+fn something_happens(l4: L4, tcp_seen: u8) -> bool {
+    l4.has(tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST) || tcp_seen != 0
+}

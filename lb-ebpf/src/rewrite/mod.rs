@@ -1,0 +1,140 @@
+//! Deltas when a flow is made, and their use on every packet of it. No checksum is ever computed over a packet.
+//! Sources: RFC 1624 (deltas), RFC 768 (UDP zero), RFC 791 and RFC 8200 (TTL, hop limit).
+
+use lb_common::{
+    csum::{Sum, apply, apply_udp},
+    net::{IPPROTO_TCP, Mac},
+    reason::DropReason,
+};
+use network_types::udp::UdpHdr;
+
+use crate::{
+    family::{Family, V4, V6},
+    flow::Flow,
+    packet::{Eth, EthIpv4, EthIpv6, Offset, Packet, Tcp},
+    parse::{Facts, L4},
+};
+
+/// The Ethernet addresses a frame leaves with.
+#[derive(Clone, Copy, Debug)]
+pub struct Macs {
+    /// Next hop.
+    pub dst: Mac,
+    /// Our interface.
+    pub src: Mac,
+}
+
+/// Addresses and ports of one direction, as they come in or as they go out.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, host order.
+    pub src_port: u16,
+    /// Destination port, host order.
+    pub dst_port: u16,
+}
+
+/// The checksum differences of one direction: (IP header with the TTL's decrement, TCP or UDP).
+#[inline(always)]
+pub fn deltas<F: Rewrite>(from: &Tuple<F::Addr>, to: &Tuple<F::Addr>) -> (u16, u16) {
+    let addresses = F::add(F::add(F::sub(F::sub(Sum::new(), from.src), from.dst), to.src), to.dst);
+    let ports = addresses
+        .sub(from.src_port.to_be())
+        .sub(from.dst_port.to_be())
+        .add(to.src_port.to_be())
+        .add(to.dst_port.to_be());
+    (F::l3_delta(addresses), ports.fold())
+}
+
+/// What rewriting needs of a family.
+pub trait Rewrite: Family {
+    /// Difference for the IP header checksum; 0 where there is none.
+    fn l3_delta(addresses: Sum) -> u16;
+
+    /// TTL or hop limit.
+    fn ttl<P: Packet>(packet: &P) -> Option<u8>;
+
+    /// MACs, addresses, TTL and IP header checksum.
+    fn rewrite_l3<P: Packet>(packet: &mut P, flow: &Flow<Self::Addr>, macs: Macs) -> Option<()>;
+}
+
+impl Rewrite for V4 {
+    #[inline(always)]
+    fn l3_delta(addresses: Sum) -> u16 {
+        // The TTL is the first byte of its word on the wire; one less is a difference that does not depend on it.
+        addresses.sub(u16::from_ne_bytes([1, 0])).fold()
+    }
+
+    #[inline(always)]
+    fn ttl<P: Packet>(packet: &P) -> Option<u8> {
+        packet.get::<EthIpv4>(Offset::START).map(|head| head.ip.ttl)
+    }
+
+    #[inline(always)]
+    fn rewrite_l3<P: Packet>(packet: &mut P, flow: &Flow<[u8; 4]>, macs: Macs) -> Option<()> {
+        let head = packet.get_mut::<EthIpv4>(Offset::START)?;
+        set_macs(&mut head.eth, macs);
+        head.ip.ttl = head.ip.ttl.wrapping_sub(1);
+        head.ip.check = apply(u16::from_ne_bytes(head.ip.check), flow.l3_delta).to_ne_bytes();
+        head.ip.src_addr = flow.new_src;
+        head.ip.dst_addr = flow.new_dst;
+        Some(())
+    }
+}
+
+impl Rewrite for V6 {
+    #[inline(always)]
+    fn l3_delta(_addresses: Sum) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn ttl<P: Packet>(packet: &P) -> Option<u8> {
+        packet.get::<EthIpv6>(Offset::START).map(|head| head.ip.hop_limit)
+    }
+
+    #[inline(always)]
+    fn rewrite_l3<P: Packet>(packet: &mut P, flow: &Flow<[u8; 16]>, macs: Macs) -> Option<()> {
+        let head = packet.get_mut::<EthIpv6>(Offset::START)?;
+        set_macs(&mut head.eth, macs);
+        head.ip.hop_limit = head.ip.hop_limit.wrapping_sub(1);
+        head.ip.src_addr = flow.new_src;
+        head.ip.dst_addr = flow.new_dst;
+        Some(())
+    }
+}
+
+#[inline(always)]
+fn set_macs(eth: &mut Eth, macs: Macs) {
+    eth.dst = macs.dst;
+    eth.src = macs.src;
+}
+
+/// Rewrites a packet of a flow. Whoever calls has checked its TTL.
+#[inline(always)]
+pub fn rewrite<F: Rewrite, P: Packet>(
+    packet: &mut P,
+    facts: &Facts<F>,
+    l4: L4,
+    flow: &Flow<F::Addr>,
+    macs: Macs,
+) -> Result<(), DropReason> {
+    let (src, dst) = (flow.new_src_port.to_be_bytes(), flow.new_dst_port.to_be_bytes());
+    if facts.protocol == IPPROTO_TCP {
+        let header = packet.get_mut::<Tcp>(facts.l4).ok_or(DropReason::TruncatedL4)?;
+        header.src = src;
+        header.dst = dst;
+        header.check = apply(l4.check, flow.l4_delta).to_ne_bytes();
+    } else {
+        let header = packet.get_mut::<UdpHdr>(facts.l4).ok_or(DropReason::TruncatedL4)?;
+        header.src = src;
+        header.dst = dst;
+        if l4.check != 0 {
+            header.check = apply_udp(l4.check, flow.l4_delta).to_ne_bytes();
+        }
+    }
+    F::rewrite_l3(packet, flow, macs).ok_or(DropReason::TruncatedL4)
+}

@@ -1,0 +1,45 @@
+//! What the slow path works on. It stands in a per-CPU map, not on the stack: keys and values of IPv6 flows alone
+//! would fill the 512 bytes that a program and all its subprograms share.
+//!
+//! One packet at a time uses it: XDP programs do not interrupt each other on a CPU.
+
+use crate::{
+    claim::{OurSide, Wanted},
+    family::Family,
+    flow::Flow,
+    forward::Ingress,
+    parse::{Facts, L4},
+};
+
+/// Scratch of one family.
+#[repr(C)]
+pub struct Work<F: Family> {
+    /// The packet's key, and so the key of its own flow.
+    pub key: F::Key,
+    /// Key of the other direction.
+    pub peer_key: F::Key,
+    /// Key of a connection that is in the way: its forward entry.
+    pub owner_key: F::Key,
+    /// Key of the other direction of `owner_key`; scratch of `flow::reclaim` alone.
+    pub reclaim_key: F::Key,
+    /// The packet's flow, copied from a table or being made.
+    pub flow: Flow<F::Addr>,
+    /// The other direction's flow.
+    pub peer: Flow<F::Addr>,
+    /// A value on its way into a table.
+    pub value: F::Value,
+    /// An item of the sweep queue.
+    pub item: F::SweepItem,
+    /// What the packet says.
+    pub facts: Facts<F>,
+    /// What its TCP or UDP header says.
+    pub l4: L4,
+    /// Where it came in.
+    pub ingress: Ingress,
+    /// Hash of a new flow.
+    pub hash: u32,
+    /// What a new connection wants at the backend.
+    pub wanted: Wanted<F::Addr>,
+    /// Our side of the tuple that is tried, and in the end claimed.
+    pub ours: OurSide<F::Addr>,
+}
