@@ -45,12 +45,21 @@ impl Sum {
         self.add32(!word)
     }
 
+    /// Adds a native-order 64-bit word, that is four words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add64(self, word: u64) -> Self {
+        self.add32(word as u32).add32((word >> 32) as u32)
+    }
+
     /// Folds the carries in: the one's complement sum in 16 bits.
     #[inline(always)]
     #[must_use]
     pub const fn fold(self) -> u16 {
         let words = (self.0 & 0xffff_ffff).wrapping_add(self.0 >> 32);
-        let words = (words & 0xffff).wrapping_add((words >> 16) & 0xffff).wrapping_add(words >> 32);
+        let words = (words & 0xffff)
+            .wrapping_add((words >> 16) & 0xffff)
+            .wrapping_add(words >> 32);
         let words = (words & 0xffff).wrapping_add(words >> 16);
         let words = (words & 0xffff).wrapping_add(words >> 16);
         words as u16

@@ -12,11 +12,16 @@ use lb_common::{
     net::{Addr, map_v4},
 };
 
-use crate::flow::{EntryValue, Flow, Hint, Life};
+use crate::{
+    flow::{EntryValue, Flow, Hint, Life},
+    packet::MacWords,
+};
 
 /// One IP family.
 pub trait Family: Sized {
-    /// An address in wire order.
+    /// An address as headers and maps have it.
+    type Wire: Copy;
+    /// An address in registers: wire bytes in native words.
     type Addr: Copy + Eq;
     /// Key of the flow tables.
     type Key: Copy + Eq;
@@ -25,6 +30,10 @@ pub trait Family: Sized {
     /// Item of the sweep queue.
     type SweepItem: Copy;
 
+    /// From a header or map.
+    fn from_wire(wire: Self::Wire) -> Self::Addr;
+    /// Into a header or map.
+    fn to_wire(addr: Self::Addr) -> Self::Wire;
     /// An address as one word for the hashes.
     fn word(addr: Self::Addr) -> u32;
     /// An address as maps that hold both families have it.
@@ -92,21 +101,16 @@ pub struct V4;
 pub struct V6;
 
 macro_rules! flow_tables {
-    ($key:ident, $value:ident, $item:ident, $word:path) => {
+    ($key:ident, $value:ident, $item:ident) => {
         type Key = $key;
         type Value = $value;
         type SweepItem = $item;
 
         #[inline(always)]
-        fn word(addr: Self::Addr) -> u32 {
-            $word(addr)
-        }
-
-        #[inline(always)]
         fn key(src: Self::Addr, dst: Self::Addr, src_port: u16, dst_port: u16, protocol: u8) -> $key {
             $key {
-                src,
-                dst,
+                src: Self::to_wire(src),
+                dst: Self::to_wire(dst),
                 src_port,
                 dst_port,
                 protocol: protocol as u32,
@@ -121,8 +125,8 @@ macro_rules! flow_tables {
         #[inline(always)]
         fn tag(key: &$key) -> u32 {
             hash::key_tag(
-                $word(key.src),
-                $word(key.dst),
+                Self::word(Self::from_wire(key.src)),
+                Self::word(Self::from_wire(key.dst)),
                 key.src_port,
                 key.dst_port,
                 key.protocol as u8,
@@ -131,63 +135,42 @@ macro_rules! flow_tables {
 
         #[inline(always)]
         fn unpack(value: &$value) -> Flow<Self::Addr> {
-            let $value {
-                conn_id,
-                new_src,
-                new_dst,
-                new_src_port,
-                new_dst_port,
-                l3_delta,
-                l4_delta,
-                last_seen,
-                backend_id,
-                peer_mac,
-                own_mac,
-                ifindex,
-                direction,
-                tcp_seen,
-                mode,
-                flags,
-                backend_isn,
-                created,
-                key_tag,
-            } = *value;
             Flow {
-                conn_id,
-                new_src,
-                new_dst,
-                new_src_port,
-                new_dst_port,
-                l3_delta,
-                l4_delta,
-                last_seen,
-                backend_id,
-                peer_mac,
-                own_mac,
-                ifindex,
-                direction,
-                tcp_seen,
-                mode,
-                flags,
-                backend_isn,
-                created,
-                key_tag,
+                conn_id: value.conn_id,
+                new_src: Self::from_wire(value.new_src),
+                new_dst: Self::from_wire(value.new_dst),
+                new_src_port: value.new_src_port,
+                new_dst_port: value.new_dst_port,
+                l3_delta: value.l3_delta,
+                l4_delta: value.l4_delta,
+                last_seen: value.last_seen,
+                backend_id: value.backend_id,
+                peer_mac: MacWords::of(&value.peer_mac),
+                own_mac: MacWords::of(&value.own_mac),
+                ifindex: value.ifindex,
+                direction: value.direction,
+                tcp_seen: value.tcp_seen,
+                mode: value.mode,
+                flags: value.flags,
+                backend_isn: value.backend_isn,
+                created: value.created,
+                key_tag: value.key_tag,
             }
         }
 
         #[inline(always)]
         fn unpack_into(value: &$value, flow: &mut Flow<Self::Addr>) {
             flow.conn_id = value.conn_id;
-            flow.new_src = value.new_src;
-            flow.new_dst = value.new_dst;
+            flow.new_src = Self::from_wire(value.new_src);
+            flow.new_dst = Self::from_wire(value.new_dst);
             flow.new_src_port = value.new_src_port;
             flow.new_dst_port = value.new_dst_port;
             flow.l3_delta = value.l3_delta;
             flow.l4_delta = value.l4_delta;
             flow.last_seen = value.last_seen;
             flow.backend_id = value.backend_id;
-            flow.peer_mac = value.peer_mac;
-            flow.own_mac = value.own_mac;
+            flow.peer_mac = MacWords::of(&value.peer_mac);
+            flow.own_mac = MacWords::of(&value.own_mac);
             flow.ifindex = value.ifindex;
             flow.direction = value.direction;
             flow.tcp_seen = value.tcp_seen;
@@ -201,16 +184,16 @@ macro_rules! flow_tables {
         #[inline(always)]
         fn pack_into(flow: &Flow<Self::Addr>, value: &mut $value) {
             value.conn_id = flow.conn_id;
-            value.new_src = flow.new_src;
-            value.new_dst = flow.new_dst;
+            value.new_src = Self::to_wire(flow.new_src);
+            value.new_dst = Self::to_wire(flow.new_dst);
             value.new_src_port = flow.new_src_port;
             value.new_dst_port = flow.new_dst_port;
             value.l3_delta = flow.l3_delta;
             value.l4_delta = flow.l4_delta;
             value.last_seen = flow.last_seen;
             value.backend_id = flow.backend_id;
-            value.peer_mac = flow.peer_mac;
-            value.own_mac = flow.own_mac;
+            flow.peer_mac.write(&mut value.peer_mac);
+            flow.own_mac.write(&mut value.own_mac);
             value.ifindex = flow.ifindex;
             value.direction = flow.direction;
             value.tcp_seen = flow.tcp_seen;
@@ -264,9 +247,25 @@ macro_rules! flow_tables {
 }
 
 impl Family for V4 {
+    type Wire = [u8; 4];
     type Addr = [u8; 4];
 
-    flow_tables!(FlowKey4, FlowValue4, SweepItem4, hash::word4);
+    #[inline(always)]
+    fn from_wire(wire: [u8; 4]) -> [u8; 4] {
+        wire
+    }
+
+    #[inline(always)]
+    fn to_wire(addr: [u8; 4]) -> [u8; 4] {
+        addr
+    }
+
+    #[inline(always)]
+    fn word(addr: [u8; 4]) -> u32 {
+        hash::word4(addr)
+    }
+
+    flow_tables!(FlowKey4, FlowValue4, SweepItem4);
 
     #[inline(always)]
     fn mapped(addr: [u8; 4]) -> Addr {
@@ -306,39 +305,53 @@ impl Family for V4 {
 }
 
 impl Family for V6 {
-    type Addr = [u8; 16];
-
-    flow_tables!(FlowKey6, FlowValue6, SweepItem6, hash::word6);
+    type Wire = [u8; 16];
+    type Addr = [u64; 2];
 
     #[inline(always)]
-    fn mapped(addr: [u8; 16]) -> Addr {
-        addr
+    fn from_wire(wire: [u8; 16]) -> [u64; 2] {
+        bytemuck::cast(wire)
     }
 
     #[inline(always)]
-    fn unmapped(addr: &Addr) -> [u8; 16] {
-        *addr
+    fn to_wire(addr: [u64; 2]) -> [u8; 16] {
+        bytemuck::cast(addr)
     }
 
     #[inline(always)]
-    fn add(sum: Sum, addr: [u8; 16]) -> Sum {
-        let [a, b, c, d] = hash::words6(addr);
-        sum.add32(a).add32(b).add32(c).add32(d)
+    fn word([first, second]: [u64; 2]) -> u32 {
+        let folded = first ^ second;
+        folded as u32 ^ (folded >> 32) as u32
+    }
+
+    flow_tables!(FlowKey6, FlowValue6, SweepItem6);
+
+    #[inline(always)]
+    fn mapped(addr: [u64; 2]) -> Addr {
+        Self::to_wire(addr)
     }
 
     #[inline(always)]
-    fn sub(sum: Sum, addr: [u8; 16]) -> Sum {
-        let [a, b, c, d] = hash::words6(addr);
-        sum.sub32(a).sub32(b).sub32(c).sub32(d)
+    fn unmapped(addr: &Addr) -> [u64; 2] {
+        Self::from_wire(*addr)
     }
 
     #[inline(always)]
-    fn is_invalid_source(addr: [u8; 16]) -> bool {
-        let [a, b, c, d] = hash::words6(addr);
-        let [first, ..] = addr;
-        let unspecified_or_loopback = c == 0 && (d == 0 || d == 1_u32.to_be());
-        let v4_mapped = c == 0xffff_u32.to_be();
-        first == 0xff || (a == 0 && b == 0 && (unspecified_or_loopback || v4_mapped))
+    fn add(sum: Sum, [first, second]: [u64; 2]) -> Sum {
+        sum.add64(first).add64(second)
+    }
+
+    #[inline(always)]
+    fn sub(sum: Sum, [first, second]: [u64; 2]) -> Sum {
+        sum.add64(!first).add64(!second)
+    }
+
+    #[inline(always)]
+    fn is_invalid_source([first, second]: [u64; 2]) -> bool {
+        let (first, second) = (u64::from_be(first), u64::from_be(second));
+        let unspecified_or_loopback = second <= 1;
+        let v4_mapped = second >> 32 == 0xffff;
+        first >> 56 == 0xff || (first == 0 && (unspecified_or_loopback || v4_mapped))
     }
 
     #[inline(always)]

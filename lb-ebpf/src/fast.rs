@@ -15,7 +15,7 @@ use crate::{
     family::{Family, V4, V6},
     flow::{touch, udp_must_move},
     forward::{Ingress, check_parts, to_backend_parts, to_client_parts},
-    packet::{Eth, EthIpv4, EthIpv6, Offset, Packet},
+    packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet},
     parse::{self, Facts, L4, Shape, layer4, ports, tcp_flag},
     rewrite::Rewrite,
     tables::{FlowTables, Tables},
@@ -59,7 +59,8 @@ pub fn ingress<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(Ingress,
         .iface(ifindex)
         .filter(|iface| iface.ifindex == ifindex)
         .ok_or(PassReason::UnknownInterface)?;
-    if eth.dst != iface.mac {
+    let own_mac = MacWords::of(&iface.mac);
+    if MacWords::of(&eth.dst) != own_mac {
         return Err(PassReason::NotOurMac);
     }
     let tx_flag = if iface.flags & iface_flag::TX != 0 {
@@ -69,8 +70,8 @@ pub fn ingress<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(Ingress,
     };
     let ingress = Ingress {
         ifindex,
-        own_mac: iface.mac,
-        peer_mac: eth.src,
+        own_mac,
+        peer_mac: MacWords::of(&eth.src),
         tx_flag,
     };
     Ok((ingress, u16::from_be_bytes(eth.ether_type)))
@@ -160,8 +161,8 @@ pub fn plain6<P: Packet>(packet: &P) -> Plain<V6> {
         return Plain::Not;
     };
     Plain::Facts(Facts {
-        src: ip.src_addr,
-        dst: ip.dst_addr,
+        src: V6::from_wire(ip.src_addr),
+        dst: V6::from_wire(ip.dst_addr),
         src_port,
         dst_port,
         protocol: ip.next_hdr,

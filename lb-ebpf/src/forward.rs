@@ -2,14 +2,14 @@
 
 use lb_common::{
     abi::{Backend, flow_flag, hop_flag},
-    net::{IPPROTO_UDP, Mac},
+    net::IPPROTO_UDP,
     reason::DropReason,
 };
 
 use crate::{
     family::V6,
     flow::{Entry, Flow},
-    packet::Packet,
+    packet::{MacWords, Packet},
     parse::{Facts, L4},
     rewrite::{Macs, Rewrite, rewrite},
     tables::{FlowTables, Tables},
@@ -23,9 +23,9 @@ pub struct Ingress {
     /// Interface.
     pub ifindex: u32,
     /// Its MAC.
-    pub own_mac: Mac,
+    pub own_mac: MacWords,
     /// Source MAC of the frame.
-    pub peer_mac: Mac,
+    pub peer_mac: MacWords,
     /// [`flow_flag::TX`] if what came in here may leave here by `XDP_TX`, else 0.
     pub tx_flag: u8,
 }
@@ -83,8 +83,8 @@ pub fn to_backend_parts<F: Rewrite, P: Packet>(
         return Verdict::drop(DropReason::NoNeighbour);
     }
     let macs = Macs {
-        dst: backend.hop_dst_mac,
-        src: backend.hop_src_mac,
+        dst: MacWords::of(&backend.hop_dst_mac),
+        src: MacWords::of(&backend.hop_src_mac),
     };
     let way = way(backend.hop_ifindex, backend.hop_flags & hop_flag::TX, ingress_ifindex);
     match rewrite::<F, P>(packet, facts, l4, flow, macs) {

@@ -3,6 +3,7 @@
 //! It decides nothing about protocols. Implemented by the XDP program over packet pointers and by the tests over a
 //! buffer.
 
+use bytemuck::{Pod, Zeroable, cast_mut, cast_ref};
 use lb_common::net::Mac;
 use network_types::{
     icmp::Icmpv6Hdr,
@@ -54,6 +55,43 @@ pub struct Eth {
     pub src: Mac,
     /// `EtherType`, wire order.
     pub ether_type: [u8; 2],
+}
+
+/// A MAC in registers: two loads, two stores. As six bytes it would be six of each, by way of the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MacWords {
+    /// First four bytes, native order.
+    head: u32,
+    /// Last two bytes, native order.
+    tail: u16,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct MacParts {
+    head: [u8; 4],
+    tail: [u8; 2],
+}
+
+impl MacWords {
+    /// Reads a MAC.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(mac: &Mac) -> Self {
+        let parts: &MacParts = cast_ref(mac);
+        Self {
+            head: u32::from_ne_bytes(parts.head),
+            tail: u16::from_ne_bytes(parts.tail),
+        }
+    }
+
+    /// Writes it.
+    #[inline(always)]
+    pub fn write(self, mac: &mut Mac) {
+        let parts: &mut MacParts = cast_mut(mac);
+        parts.head = self.head.to_ne_bytes();
+        parts.tail = self.tail.to_ne_bytes();
+    }
 }
 
 /// Source and destination port, as TCP and UDP both start.

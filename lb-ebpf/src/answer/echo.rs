@@ -12,7 +12,7 @@ use super::{OUR_TTL, way_back};
 use crate::{
     family::{Family, V4, V6},
     forward::Ingress,
-    packet::{Eth, EthIpv4, EthIpv6, Offset, Packet},
+    packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet},
     tables::Tables,
     verdict::Verdict,
 };
@@ -42,8 +42,10 @@ pub trait Echoes: Family {
 }
 
 #[inline(always)]
-fn swap_macs(eth: &mut Eth) {
-    (eth.dst, eth.src) = (eth.src, eth.dst);
+pub(super) fn swap_macs(eth: &mut Eth) {
+    let (dst, src) = (MacWords::of(&eth.dst), MacWords::of(&eth.src));
+    src.write(&mut eth.dst);
+    dst.write(&mut eth.src);
 }
 
 impl Echoes for V4 {

@@ -8,7 +8,7 @@ use lb_common::{
     reason::{AnswerReason, DropReason},
 };
 
-use super::{OUR_TTL, way_back};
+use super::{OUR_TTL, echo::swap_macs, way_back};
 use crate::{
     family::{Family, V4, V6},
     flow::idle_ticks,
@@ -34,7 +34,7 @@ impl Resets for V4 {
     #[inline(always)]
     fn turn_round<P: Packet>(packet: &mut P, facts: &Facts<Self>) -> Option<()> {
         let head = packet.get_mut::<EthIpv4>(Offset::START)?;
-        (head.eth.dst, head.eth.src) = (head.eth.src, head.eth.dst);
+        swap_macs(&mut head.eth);
         let ip = &mut head.ip;
         ip.vihl = 0x45;
         ip.tos = 0;
@@ -61,14 +61,14 @@ impl Resets for V6 {
     #[inline(always)]
     fn turn_round<P: Packet>(packet: &mut P, facts: &Facts<Self>) -> Option<()> {
         let head = packet.get_mut::<EthIpv6>(Offset::START)?;
-        (head.eth.dst, head.eth.src) = (head.eth.src, head.eth.dst);
+        swap_macs(&mut head.eth);
         let ip = &mut head.ip;
         ip.vcf = [0x60, 0, 0, 0];
         ip.payload_len = 20_u16.to_be_bytes();
         ip.next_hdr = IPPROTO_TCP;
         ip.hop_limit = OUR_TTL;
-        ip.src_addr = facts.dst;
-        ip.dst_addr = facts.src;
+        ip.src_addr = V6::to_wire(facts.dst);
+        ip.dst_addr = V6::to_wire(facts.src);
         Some(())
     }
 }

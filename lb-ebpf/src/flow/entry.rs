@@ -8,13 +8,10 @@
 
 use core::ptr::addr_of_mut;
 
-use lb_common::{
-    abi::{FlowValue4, FlowValue6},
-    net::Mac,
-};
+use lb_common::abi::{FlowValue4, FlowValue6};
 
 use super::Flow;
-use crate::family::Family;
+use crate::{family::Family, packet::MacWords};
 
 /// A live pointer into a flow table.
 pub struct Entry<F: Family> {
@@ -151,7 +148,7 @@ impl<F: Family> Entry<F> {
 
     /// Writes where the client's side is.
     #[inline(always)]
-    pub fn set_hop(&self, peer_mac: Mac, own_mac: Mac, ifindex: u32) {
+    pub fn set_hop(&self, peer_mac: MacWords, own_mac: MacWords, ifindex: u32) {
         // SAFETY: see `new`; a reader on another CPU may mix old and new bytes for one packet, which then goes to the
         // old or to a wrong MAC on the same wire, as one sent a moment earlier would have.
         unsafe { F::Value::hop(self.value, peer_mac, own_mac, ifindex) }
@@ -224,7 +221,7 @@ pub trait EntryValue: Copy {
     unsafe fn tcp_seen(this: *mut Self) -> *mut u8;
     unsafe fn flags(this: *mut Self) -> *mut u8;
     unsafe fn backend_isn(this: *mut Self) -> *mut u32;
-    unsafe fn hop(this: *mut Self, peer_mac: Mac, own_mac: Mac, ifindex: u32);
+    unsafe fn hop(this: *mut Self, peer_mac: MacWords, own_mac: MacWords, ifindex: u32);
 }
 
 macro_rules! entry_value {
@@ -233,11 +230,11 @@ macro_rules! entry_value {
             entry_value!(@field conn_id: u64, last_seen: u32, created: u32, tcp_seen: u8, flags: u8, backend_isn: u32);
 
             #[inline(always)]
-            unsafe fn hop(this: *mut Self, peer_mac: Mac, own_mac: Mac, ifindex: u32) {
+            unsafe fn hop(this: *mut Self, peer_mac: MacWords, own_mac: MacWords, ifindex: u32) {
                 // SAFETY: the caller's pointer is valid.
                 unsafe {
-                    addr_of_mut!((*this).peer_mac).write(peer_mac);
-                    addr_of_mut!((*this).own_mac).write(own_mac);
+                    peer_mac.write(&mut (*this).peer_mac);
+                    own_mac.write(&mut (*this).own_mac);
                     addr_of_mut!((*this).ifindex).write(ifindex);
                 }
             }

@@ -7,8 +7,6 @@ mod hit;
 mod promote;
 mod reclaim;
 
-use lb_common::net::Mac;
-
 pub use entry::{Entry, EntryValue, Hint, Life};
 pub use expiry::{half_open_expired, idle_ticks, is_expired};
 pub use half::half_hit;
@@ -16,7 +14,7 @@ pub use hit::{Gone, hit, is_closing, touch, udp_must_move};
 pub use promote::promote;
 pub use reclaim::{ReclaimError, reclaim, reclaim_expired, release_half};
 
-use crate::family::Family;
+use crate::{family::Family, packet::MacWords};
 
 /// The value of a flow entry with the address type of its family; field by field as `FlowValue4` documents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +29,8 @@ pub struct Flow<A> {
     pub l4_delta: u16,
     pub last_seen: u32,
     pub backend_id: u32,
-    pub peer_mac: Mac,
-    pub own_mac: Mac,
+    pub peer_mac: MacWords,
+    pub own_mac: MacWords,
     pub ifindex: u32,
     pub direction: u8,
     pub tcp_seen: u8,

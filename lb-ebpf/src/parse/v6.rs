@@ -42,6 +42,7 @@ pub fn parse<P: Packet, T: Tables>(
 ) -> Result<Facts<V6>, Verdict> {
     let [version, ..] = ip.vcf;
     let is_v6 = version >> 4 == 6;
+    let (src, dst) = (V6::from_wire(ip.src_addr), V6::from_wire(ip.dst_addr));
     let walked = if is_v6 {
         walk(packet, ip.next_hdr)
     } else {
@@ -52,8 +53,8 @@ pub fn parse<P: Packet, T: Tables>(
         _ => None,
     };
     let from_gateway_backend =
-        ports.is_some_and(|(src_port, _)| tables.ours(hash::ours(OursSide::Source, V6::word(ip.src_addr), src_port)));
-    if !tables.ours(hash::ours_address(V6::word(ip.dst_addr))) && !from_gateway_backend {
+        ports.is_some_and(|(src_port, _)| tables.ours(hash::ours(OursSide::Source, V6::word(src), src_port)));
+    if !tables.ours(hash::ours_address(V6::word(dst))) && !from_gateway_backend {
         return Err(Verdict::pass(PassReason::NotOurs));
     }
     if !is_v6 {
@@ -67,7 +68,7 @@ pub fn parse<P: Packet, T: Tables>(
     if walk.more_fragments {
         return Err(match ports {
             Some((src_port, dst_port)) => {
-                first_fragment::<V6, T>(tables, (ip.src_addr, src_port), (ip.dst_addr, dst_port), walk.protocol)
+                first_fragment::<V6, T>(tables, (src, src_port), (dst, dst_port), walk.protocol)
             }
             None => Verdict::pass(PassReason::OtherProtocol),
         });
@@ -77,7 +78,7 @@ pub fn parse<P: Packet, T: Tables>(
             packet,
             tables,
             &Echo {
-                vip: ip.dst_addr,
+                vip: dst,
                 l4: walk.at,
                 ip_end,
                 ingress: *ingress,
@@ -90,12 +91,12 @@ pub fn parse<P: Packet, T: Tables>(
     let Some((src_port, dst_port)) = ports else {
         return Err(Verdict::drop(DropReason::TruncatedL4));
     };
-    if !from_gateway_backend && !tables.ours(hash::ours(OursSide::Destination, V6::word(ip.dst_addr), dst_port)) {
+    if !from_gateway_backend && !tables.ours(hash::ours(OursSide::Destination, V6::word(dst), dst_port)) {
         return Err(Verdict::pass(PassReason::OtherPort));
     }
     Ok(Facts {
-        src: ip.src_addr,
-        dst: ip.dst_addr,
+        src,
+        dst,
         src_port,
         dst_port,
         protocol: walk.protocol,

@@ -3,7 +3,7 @@
 
 use lb_common::{
     csum::{Sum, apply, apply_udp},
-    net::{IPPROTO_TCP, Mac},
+    net::IPPROTO_TCP,
     reason::DropReason,
 };
 use network_types::udp::UdpHdr;
@@ -11,7 +11,7 @@ use network_types::udp::UdpHdr;
 use crate::{
     family::{Family, V4, V6},
     flow::Flow,
-    packet::{Eth, EthIpv4, EthIpv6, Offset, Packet, Tcp},
+    packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet, Tcp},
     parse::{Facts, L4},
 };
 
@@ -19,9 +19,9 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Macs {
     /// Next hop.
-    pub dst: Mac,
+    pub dst: MacWords,
     /// Our interface.
-    pub src: Mac,
+    pub src: MacWords,
 }
 
 /// Addresses and ports of one direction, as they come in or as they go out.
@@ -97,20 +97,20 @@ impl Rewrite for V6 {
     }
 
     #[inline(always)]
-    fn rewrite_l3<P: Packet>(packet: &mut P, flow: &Flow<[u8; 16]>, macs: Macs) -> Option<()> {
+    fn rewrite_l3<P: Packet>(packet: &mut P, flow: &Flow<[u64; 2]>, macs: Macs) -> Option<()> {
         let head = packet.get_mut::<EthIpv6>(Offset::START)?;
         set_macs(&mut head.eth, macs);
         head.ip.hop_limit = head.ip.hop_limit.wrapping_sub(1);
-        head.ip.src_addr = flow.new_src;
-        head.ip.dst_addr = flow.new_dst;
+        head.ip.src_addr = V6::to_wire(flow.new_src);
+        head.ip.dst_addr = V6::to_wire(flow.new_dst);
         Some(())
     }
 }
 
 #[inline(always)]
 fn set_macs(eth: &mut Eth, macs: Macs) {
-    eth.dst = macs.dst;
-    eth.src = macs.src;
+    macs.dst.write(&mut eth.dst);
+    macs.src.write(&mut eth.src);
 }
 
 /// Rewrites a packet of a flow. Whoever calls has checked its TTL.
