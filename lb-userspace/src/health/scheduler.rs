@@ -94,12 +94,12 @@ async fn repeat(probe: Probe, delay: Duration, shared: Arc<Shared>, results: mps
     let mut next = Instant::now();
     loop {
         let started = Instant::now();
-        let verdict = run(&probe, started + probe.timeout, &shared).await;
+        let (verdict, took) = run(&probe, started, &shared).await;
         let result = ProbeResult {
             backend: probe.backend.clone(),
             target: probe.target,
             verdict,
-            took: started.elapsed(),
+            took,
             at: std::time::Instant::now(),
         };
         if results.send(result).await.is_err() {
@@ -111,20 +111,25 @@ async fn repeat(probe: Probe, delay: Duration, shared: Arc<Shared>, results: mps
     }
 }
 
-async fn run(probe: &Probe, deadline: Instant, shared: &Shared) -> PortVerdict {
-    let stream = match connect(probe, deadline, shared).await {
+/// One run: what happened and how long it took, without the time that a TCP probe spends on watching.
+async fn run(probe: &Probe, started: Instant, shared: &Shared) -> (PortVerdict, Duration) {
+    let deadline = started + probe.timeout;
+    let connected = connect(probe, deadline, shared).await;
+    let accepted_after = started.elapsed();
+    let stream = match connected {
         Ok(stream) => stream,
-        Err(verdict) => return verdict,
+        Err(verdict) => return (verdict, accepted_after),
     };
     match &probe.kind {
-        ProbeKind::Tcp => watch_close(&stream, deadline).await,
+        ProbeKind::Tcp => (watch_close(&stream, deadline).await, accepted_after),
         ProbeKind::Http { path, status, host } => {
             let exchange = Exchange {
                 path,
                 host: host.as_deref(),
                 status,
             };
-            http::ask(stream, &exchange, probe, deadline).await
+            let verdict = http::ask(stream, &exchange, probe, deadline).await;
+            (verdict, started.elapsed())
         }
     }
 }

@@ -19,10 +19,12 @@ mod error;
 mod events;
 mod hops;
 mod keeper;
+mod known;
 mod links;
 mod monitor;
 mod routes;
 mod table;
+mod told;
 mod vip;
 
 pub use client::Client;

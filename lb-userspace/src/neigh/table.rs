@@ -43,6 +43,21 @@ impl Neigh {
         }
     }
 
+    /// What a hop, and the care for it, is made of. REACHABLE, STALE, DELAY and PROBE come and go without meaning.
+    fn essence(&self) -> (Option<Mac>, bool, bool, bool) {
+        let failed = self.state == NeighbourState::Failed;
+        (self.usable_mac(), failed, self.managed, self.is_static())
+    }
+
+    /// One that failed and is being asked for again has still failed: it has not answered.
+    fn after(mut self, old: Option<&Self>) -> Self {
+        let unresolved = matches!(self.state, NeighbourState::Incomplete | NeighbourState::None);
+        if unresolved && old.is_some_and(|old| old.state == NeighbourState::Failed) {
+            self.state = NeighbourState::Failed;
+        }
+        self
+    }
+
     /// Set by hand (or never needs resolving): not ours to change.
     pub(super) fn is_static(&self) -> bool {
         matches!(self.state, NeighbourState::Permanent | NeighbourState::Noarp)
@@ -57,21 +72,31 @@ pub(super) struct Neighbours {
 
 impl Neighbours {
     pub(super) fn from_dump(messages: &[NeighbourMessage]) -> Self {
-        Self {
-            entries: messages.iter().filter_map(parse).collect(),
-        }
+        let mut table = Self::default();
+        table.replace(messages);
+        table
     }
 
-    pub(super) fn set(&mut self, message: &NeighbourMessage) {
-        if let Some((key, neigh)) = parse(message) {
-            self.entries.insert(key, neigh);
-        }
+    /// Takes a full dump over.
+    pub(super) fn replace(&mut self, messages: &[NeighbourMessage]) {
+        let old = std::mem::take(&mut self.entries);
+        let new = messages.iter().filter_map(parse);
+        self.entries = new.map(|(key, neigh)| (key, neigh.after(old.get(&key)))).collect();
     }
 
-    pub(super) fn remove(&mut self, message: &NeighbourMessage) {
-        if let Some((key, _)) = parse(message) {
-            self.entries.remove(&key);
-        }
+    /// Takes one entry over; the key, if that changed what a hop is made of.
+    pub(super) fn set(&mut self, message: &NeighbourMessage) -> Option<NeighKey> {
+        let (key, neigh) = parse(message)?;
+        let old = self.entries.get(&key).copied();
+        let neigh = neigh.after(old.as_ref());
+        self.entries.insert(key, neigh);
+        (old.map(|old| old.essence()) != Some(neigh.essence())).then_some(key)
+    }
+
+    /// Forgets one entry; its key, if it was there.
+    pub(super) fn remove(&mut self, message: &NeighbourMessage) -> Option<NeighKey> {
+        let (key, _) = parse(message)?;
+        self.entries.remove(&key).map(|_| key)
     }
 
     pub(super) fn get(&self, key: NeighKey) -> Option<&Neigh> {
@@ -153,6 +178,22 @@ mod tests {
         assert_eq!(table.get(key).and_then(Neigh::usable_mac), None);
         table.remove(&message(3, address, NeighbourState::Failed, None));
         assert!(table.get(key).is_none());
+    }
+
+    #[test]
+    fn only_what_a_hop_is_made_of_is_a_change() {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let mut table = Neighbours::default();
+        let mut changed = |state, mac| table.set(&message(3, address, state, mac)).is_some();
+        assert!(changed(NeighbourState::Reachable, Some(MAC)));
+        for state in [NeighbourState::Stale, NeighbourState::Delay, NeighbourState::Probe] {
+            assert!(!changed(state, Some(MAC)));
+        }
+        assert!(changed(NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 8])));
+        assert!(changed(NeighbourState::Failed, None));
+        // Asked for again: no news until it answers.
+        assert!(!changed(NeighbourState::Incomplete, None));
+        assert!(changed(NeighbourState::Reachable, Some(MAC)));
     }
 
     #[test]
