@@ -1,8 +1,19 @@
-//! Config, links, next hops and health to the desired [`Image`]. Pure.
+//! Config, links, next hops and health to the desired [`Image`]. Pure: time and everything else from outside is in
+//! [`Inputs`]. It decides states, rings and what stays for the sake of live connections; it must not order writes
+//! (`diff` does).
+
+mod addresses;
+mod backends;
+mod interfaces;
+mod removed;
+mod services;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use lb_common::limits::MAX_ADDRESSES;
+use lb_common::net::{Addr, map_v4};
 
 use crate::config::Config;
 
@@ -10,6 +21,7 @@ use super::health::HealthState;
 use super::ids::Ids;
 use super::image::Image;
 use super::links::{BackendRef, Hop, Links};
+use super::retired::Holds;
 
 /// Everything an image is made of.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +59,10 @@ pub enum AdminState {
 /// Why no image could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    /// Not enough ids.
-    #[error("{wanted} {what} wanted, [limits] {key} = {limit}; raise it and restart the agent")]
+    /// More objects than a map has room for.
+    #[error(
+        "{wanted} {what} wanted, room for {limit}: raise [limits] {key}, then 'xlb unload' (drops flows) and start"
+    )]
     Limit {
         /// What there is too much of.
         what: &'static str,
@@ -59,9 +73,96 @@ pub enum CompileError {
         /// How many there is room for.
         limit: u64,
     },
+    /// More VIPs and SNAT addresses than the ABI has room for.
+    #[error("{wanted} VIPs and SNAT addresses wanted, room for {limit}: split the services over several nodes")]
+    Addresses {
+        /// How many the config needs.
+        wanted: usize,
+        /// How many there is room for.
+        limit: u32,
+    },
+    /// `[limits]` is not what the maps were made with.
+    #[error(
+        "[limits] {key} is {running} in the running maps and {wanted} in the config: 'xlb unload' (drops flows) and start"
+    )]
+    LimitsChanged {
+        /// Key in `[limits]`.
+        key: &'static str,
+        /// What the maps were made with.
+        running: u32,
+        /// What the config says.
+        wanted: u32,
+    },
+    /// Two interfaces share a slot of `xlb_ifaces`.
+    #[error("interfaces {first} and {second} have indices that differ by a multiple of 4096: make one of them anew")]
+    IfaceSlot {
+        /// Name of the first.
+        first: String,
+        /// Name of the second.
+        second: String,
+    },
 }
 
-/// The image that `inputs` ask for. Ids and ring spans in `ids` are kept from call to call.
-pub fn compile(_inputs: &Inputs<'_>, previous: &Image, _ids: &mut Ids) -> Result<Image, CompileError> {
-    Ok(previous.clone())
+/// The image that `inputs` ask for. `previous` is what the maps hold now, as far as the agent knows; ids and ring spans
+/// in `ids` are kept from call to call.
+///
+/// # Errors
+/// When the config does not fit into the maps. `ids` stays usable; the image in force is `previous`.
+pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
+    let limits = inputs.config.limits;
+    ids.begin(limits, previous, inputs.now)?;
+    let mut image = Image::default();
+    interfaces::compile(inputs, previous, &mut image)?;
+    services::compile(inputs, previous, ids, &mut image)?;
+    removed::keep(inputs, previous, ids, &mut image);
+    addresses::compile(inputs, previous, &mut image);
+    fits(&image, limits.endpoints)?;
+    let holds = holds(inputs);
+    image.ours = ids.retired.bitmap(previous, &image, holds, inputs.now);
+    ids.finish(&image);
+    ids.due = due(ids, holds);
+    Ok(image)
+}
+
+fn fits(image: &Image, endpoints: u32) -> Result<(), CompileError> {
+    if image.addrs.len() > MAX_ADDRESSES as usize {
+        return Err(CompileError::Addresses {
+            wanted: image.addrs.len(),
+            limit: MAX_ADDRESSES,
+        });
+    }
+    if image.endpoints.len() > endpoints as usize {
+        return Err(CompileError::Limit {
+            what: "endpoints (service ports by VIP, internal ports of gateway backends)",
+            key: "endpoints",
+            wanted: image.endpoints.len() as u64,
+            limit: endpoints.into(),
+        });
+    }
+    Ok(())
+}
+
+/// How long what is no longer configured stays for connections that may still need it.
+fn holds(inputs: &Inputs<'_>) -> Holds {
+    let timeouts = &inputs.config.timeouts;
+    Holds {
+        // No counter has half-open connections, nor UDP flows before their second packet.
+        least: timeouts.half_open.max(timeouts.udp),
+        most: timeouts.established.max(timeouts.udp_answered).max(timeouts.udp),
+        live_flows: inputs.live_flows.values().sum(),
+    }
+}
+
+fn due(ids: &mut Ids, holds: Holds) -> Option<Duration> {
+    let removed = ids.removed_since.values().min().map(|since| *since + holds.least);
+    let retired = ids.retired.next_due(holds);
+    [removed, retired, ids.spans().next_due()].into_iter().flatten().min()
+}
+
+/// An address as it stands in maps.
+pub(super) const fn mapped(address: IpAddr) -> Addr {
+    match address {
+        IpAddr::V4(v4) => map_v4(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    AddrKey, AddrRole, Backend, Endpoint, EndpointKey, Iface, Name, NameKey, Service, Settings, SnatAddr,
+    AddrKey, AddrRole, Backend, Endpoint, EndpointKey, Iface, Name, NameKey, Service, Settings, SnatAddr, name_kind,
 };
 
 /// Exact map contents; empty slots are absent.
@@ -101,7 +101,77 @@ pub enum Op {
     NameDelete(NameKey),
 }
 
-/// The writes that turn `old` into `new`, in an order that is safe after each of them.
-pub fn diff(_old: &Image, _new: &Image) -> Vec<Op> {
-    Vec::new()
+impl Image {
+    /// Spans of the arena that services name: (offset, size).
+    pub fn ring_spans(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.services.values().flat_map(service_spans)
+    }
+
+    /// Services in use: those with an entry, a name, or a backend.
+    pub fn service_ids(&self) -> impl Iterator<Item = u32> {
+        let named = self
+            .names
+            .keys()
+            .filter(|key| key.kind == name_kind::SERVICE)
+            .map(|key| key.id);
+        let of_backends = self.backends.values().map(|backend| backend.service_id);
+        self.services.keys().copied().chain(named).chain(of_backends)
+    }
+
+    /// Does to the image what the op does to the maps.
+    pub fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Settings(settings) => self.settings = *settings,
+            Op::IfaceSet(iface) => drop(self.ifaces.insert(iface.ifindex, *iface)),
+            Op::IfaceClear(ifindex) => drop(self.ifaces.remove(ifindex)),
+            Op::TxPortSet(ifindex) => drop(self.tx_ports.insert(*ifindex)),
+            Op::TxPortClear(ifindex) => drop(self.tx_ports.remove(ifindex)),
+            Op::OursSet { block, bits: 0 } => drop(self.ours.remove(block)),
+            Op::OursSet { block, bits } => drop(self.ours.insert(*block, *bits)),
+            Op::EndpointSet(key, value) => drop(self.endpoints.insert(*key, *value)),
+            Op::EndpointDelete(key) => drop(self.endpoints.remove(key)),
+            Op::AddrSet(key, value) => drop(self.addrs.insert(*key, *value)),
+            Op::AddrDelete(key) => drop(self.addrs.remove(key)),
+            Op::ServiceSet { id, value } => {
+                let before = self.services.insert(*id, *value);
+                self.forget_rings_of(before);
+            }
+            Op::ServiceClear(id) => {
+                let before = self.services.remove(id);
+                self.forget_rings_of(before);
+            }
+            Op::BackendSet { id, value } => drop(self.backends.insert(*id, *value)),
+            Op::BackendClear(id) => drop(self.backends.remove(id)),
+            Op::RingWrite { offset, slots } => self.write_ring(*offset, slots),
+            Op::SnatSet { index, value } => drop(self.snat.insert(*index, *value)),
+            Op::SnatClear(index) => drop(self.snat.remove(index)),
+            Op::NameSet(key, value) => drop(self.names.insert(*key, *value)),
+            Op::NameDelete(key) => drop(self.names.remove(key)),
+        }
+    }
+
+    /// A ring that no service names any more is retired: absent.
+    fn forget_rings_of(&mut self, service: Option<Service>) {
+        for (offset, size) in service.iter().flat_map(service_spans) {
+            if !self.ring_spans().any(|span| span == (offset, size)) {
+                self.rings.remove(&offset);
+            }
+        }
+    }
+
+    /// What stood in these slots is gone, also where it was written and never named.
+    fn write_ring(&mut self, offset: u32, slots: &[u32]) {
+        let end = offset.saturating_add(slots.len() as u32);
+        self.rings
+            .retain(|start, ring| *start >= end || start.saturating_add(ring.len() as u32) <= offset);
+        self.rings.insert(offset, slots.to_vec());
+    }
+}
+
+fn service_spans(service: &Service) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let spans = [
+        (service.ring4_offset, service.ring4_size),
+        (service.ring6_offset, service.ring6_size),
+    ];
+    spans.into_iter().filter(|(_, size)| *size > 0)
 }

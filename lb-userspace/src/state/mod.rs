@@ -1,13 +1,25 @@
 //! Checked config, health and next hops to the exact contents of the maps: pure code, time is an argument.
 
+pub mod arena;
 pub mod compile;
+pub mod diff;
 pub mod health;
 pub mod ids;
 pub mod image;
 pub mod links;
+pub mod maglev;
+pub mod names;
+pub mod ours;
+mod retired;
+pub mod rings;
+mod spans;
+
+#[cfg(test)]
+mod tests;
 
 pub use compile::{AdminState, CompileError, Inputs, compile};
+pub use diff::diff;
 pub use health::HealthState;
 pub use ids::Ids;
-pub use image::{Image, Op, diff};
+pub use image::{Image, Op};
 pub use links::{BackendRef, Hop, Link, Links, TxWay};

@@ -1,0 +1,217 @@
+//! Services with their endpoints, names, backends and rings.
+
+use std::net::IpAddr;
+
+use lb_common::abi::{
+    Backend, Endpoint, EndpointKey, NameKey, Service, backend_state, endpoint_kind, mode, name_kind, on_miss,
+};
+
+use crate::config::{BackendConfig, Mode, OnMiss, ServiceConfig};
+use crate::state::ids::{BackendKey, Family, Ids, RingKey};
+use crate::state::image::Image;
+use crate::state::names;
+use crate::state::rings::{self, RingMember};
+
+use super::{CompileError, Inputs, backends, mapped};
+
+pub(super) fn compile(
+    inputs: &Inputs<'_>,
+    previous: &Image,
+    ids: &mut Ids,
+    image: &mut Image,
+) -> Result<(), CompileError> {
+    let mut plans = Vec::with_capacity(inputs.config.services.len());
+    for service in &inputs.config.services {
+        plans.push(plan(inputs, previous, ids, (service, &mut *image))?);
+    }
+    rings_fit(&plans, inputs.config.limits.ring_slots)?;
+    for plan in &plans {
+        let entry = entry(inputs, previous, ids, (plan, &mut *image));
+        image.services.insert(plan.id, entry);
+    }
+    Ok(())
+}
+
+/// A service whose ids are known, before its rings are placed.
+struct Plan<'a> {
+    id: u32,
+    config: &'a ServiceConfig,
+    rings: [(Family, RingKey); 2],
+}
+
+fn plan<'a>(
+    inputs: &Inputs<'a>,
+    previous: &Image,
+    ids: &mut Ids,
+    (service, image): (&'a ServiceConfig, &mut Image),
+) -> Result<Plan<'a>, CompileError> {
+    let limits = inputs.config.limits;
+    let id = ids.service(&service.name, limits)?;
+    let (kind, text) = (name_kind::SERVICE, names::of_service(&service.name));
+    image.names.insert(NameKey { kind, id }, names::to_name(&text));
+    let mut entries = Vec::with_capacity(service.backends.len());
+    for backend in &service.backends {
+        let text = names::of_backend(&service.name, &backend.name);
+        let (address, port) = (mapped(backend.address), backend.port);
+        let name = names::to_name(&text);
+        let backend_id = ids.backend(BackendKey { text, address, port }, limits)?;
+        let entry = backends::entry(inputs, previous, id, (backend_id, service, backend));
+        image.names.insert(backend_name(backend_id), name);
+        image.backends.insert(backend_id, entry);
+        entries.push((backend, backend_id, entry));
+    }
+    endpoints(service, id, image);
+    let seed = inputs.config.agent.hash_seed;
+    Ok(Plan {
+        id,
+        config: service,
+        rings: [Family::V4, Family::V6].map(|family| (family, ring_key(service, family, seed, &entries))),
+    })
+}
+
+const fn backend_name(id: u32) -> NameKey {
+    NameKey {
+        kind: name_kind::BACKEND,
+        id,
+    }
+}
+
+fn endpoints(service: &ServiceConfig, service_id: u32, image: &mut Image) {
+    let protocol = service.protocol.number();
+    let mut add = |address: IpAddr, port: u16, kind: u32| {
+        let key = EndpointKey {
+            address: mapped(address),
+            port,
+            protocol,
+            reserved: 0,
+        };
+        image.endpoints.insert(key, Endpoint { service_id, kind });
+    };
+    for vip in &service.vips {
+        add(*vip, service.port, endpoint_kind::SERVICE);
+    }
+    if service.mode == Mode::Gateway {
+        for backend in &service.backends {
+            add(backend.address, backend.port, endpoint_kind::GATEWAY_BACKEND);
+        }
+    }
+}
+
+/// What the ring of one family is made of. Its size counts every backend that has a weight, its slots only those that
+/// take flows.
+fn ring_key(service: &ServiceConfig, family: Family, seed: u32, entries: &[(&BackendConfig, u32, Backend)]) -> RingKey {
+    let of_family = |address: IpAddr| address.is_ipv4() == (family == Family::V4);
+    let has_vip = service.vips.iter().any(|vip| of_family(*vip));
+    let of_ring = || {
+        entries
+            .iter()
+            .filter(|(config, ..)| has_vip && of_family(config.address))
+    };
+    let mut members: Vec<RingMember> = of_ring()
+        .filter(|(_, _, entry)| entry.state == backend_state::ACTIVE && entry.weight > 0)
+        .map(|(_, id, entry)| RingMember {
+            address: entry.address,
+            port: entry.internal_port,
+            weight: entry.weight,
+            id: *id,
+        })
+        .collect();
+    members.sort_unstable();
+    let size = rings::ring_size(of_ring().map(|(config, ..)| config.weight));
+    RingKey {
+        seed,
+        size: if members.is_empty() { 0 } else { size },
+        members,
+    }
+}
+
+fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<(), CompileError> {
+    let wanted = plans
+        .iter()
+        .flat_map(|plan| &plan.rings)
+        .map(|(_, key)| u64::from(key.size))
+        .sum();
+    if wanted > u64::from(ring_slots) {
+        return Err(CompileError::Limit {
+            what: "ring slots",
+            key: "ring_slots",
+            wanted,
+            limit: ring_slots.into(),
+        });
+    }
+    Ok(())
+}
+
+fn entry(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, (plan, image): (&Plan<'_>, &mut Image)) -> Service {
+    let before = previous.services.get(&plan.id);
+    let [(ring4_offset, ring4_size), (ring6_offset, ring6_size)] = [0, 1].map(|at| {
+        let (family, key) = &plan.rings[at];
+        let old = before.map_or((0, 0), |before| match family {
+            Family::V4 => (before.ring4_offset, before.ring4_size),
+            Family::V6 => (before.ring6_offset, before.ring6_size),
+        });
+        let placed = place(inputs, previous, ids, (plan.id, *family, key, old));
+        let Some((offset, slots)) = placed else {
+            return (0, 0);
+        };
+        let size = slots.len() as u32;
+        image.rings.insert(offset, slots);
+        (offset, size)
+    });
+    let mut entry = Service {
+        ring4_offset,
+        ring4_size,
+        ring6_offset,
+        ring6_size,
+        service_port: plan.config.port,
+        protocol: plan.config.protocol.number(),
+        mode: match plan.config.mode {
+            Mode::FullNat => mode::FULL_NAT,
+            Mode::Gateway => mode::GATEWAY,
+        },
+        on_miss: match plan.config.on_miss {
+            OnMiss::Reset => on_miss::RESET,
+            OnMiss::Drop => on_miss::DROP,
+        },
+        generation: before.map_or(1, |before| before.generation),
+        ..Service::default()
+    };
+    if before.is_some_and(|before| *before != entry) {
+        entry.generation = entry.generation.wrapping_add(1);
+    }
+    entry
+}
+
+/// The place and the slots of a ring. An unchanged ring is neither built nor moved; a changed one goes to a new span, so
+/// that the swap is one update of the service.
+fn place(
+    inputs: &Inputs<'_>,
+    previous: &Image,
+    ids: &mut Ids,
+    (id, family, key, (offset, size)): (u32, Family, &RingKey, (u32, u32)),
+) -> Option<(u32, Vec<u32>)> {
+    let old = previous
+        .rings
+        .get(&offset)
+        .filter(|old| size > 0 && old.len() == size as usize);
+    let old = old.filter(|_| ids.spans().holds(offset, size));
+    if key.size == 0 {
+        ids.ring_keys.remove(&(id, family));
+        return None;
+    }
+    if let Some(old) = old.filter(|_| ids.ring_keys.get(&(id, family)) == Some(key)) {
+        return Some((offset, old.clone()));
+    }
+    let slots = rings::build(key.seed, key.size, &key.members);
+    if old.is_some_and(|old| *old == slots) {
+        ids.ring_keys.insert((id, family), key.clone());
+        return Some((offset, slots));
+    }
+    if let Some(offset) = ids.spans().take(key.size, inputs.now) {
+        ids.ring_keys.insert((id, family), key.clone());
+        return Some((offset, slots));
+    }
+    // No room until resting spans are free: the old ring serves as long (`next_due` says when to come back). Its
+    // backends stay in the image (`removed`), and the program passes over those that take no flows.
+    old.map(|old| (offset, old.clone()))
+}
