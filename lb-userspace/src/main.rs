@@ -1,5 +1,7 @@
 //! `xlb`: the command line and the agent.
 
-fn main() {
-    println!("xlb {}", env!("CARGO_PKG_VERSION"));
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_userspace::cli::main()
 }

@@ -1,1 +1,87 @@
-//! HTTP and JSON over a Unix socket.
+//! The API: HTTP and JSON over a Unix socket, and the read-only HTTP listener for `/metrics` and `/healthz`. It reads
+//! snapshots and hands changes to [`Admin`]; it decides nothing.
+
+mod error;
+mod listen;
+mod peer;
+mod read;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::{delete, get, post};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+pub use listen::{ListenError, listen_http, listen_unix};
+
+use crate::agent::Admin;
+use crate::reconcile::{Event, Snapshot};
+use crate::view::{ApiError, ErrorCode};
+use error::Failure;
+use peer::Peer;
+
+/// What every handler may use.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    events: mpsc::Sender<Event>,
+    admin: Arc<Admin>,
+}
+
+impl ApiState {
+    /// Reads from `snapshots`, asks the writer through `events`, changes through `admin`.
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, events: mpsc::Sender<Event>, admin: Arc<Admin>) -> Self {
+        Self {
+            snapshots,
+            events,
+            admin,
+        }
+    }
+}
+
+/// Serves everything on the Unix socket, until the process ends.
+pub async fn serve_unix(listener: UnixListener, state: ApiState) {
+    let routes = reading()
+        .route("/v1/backends", post(write::add_backend))
+        .route(
+            "/v1/services/{service}/backends/{backend}",
+            delete(write::remove_backend),
+        )
+        .route("/v1/reload", post(write::reload))
+        .with_state(state);
+    let service = routes.into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::error!(object = "api", new = "stopped", cause = %error, "api");
+    }
+}
+
+/// Serves what only reads over TCP, until the process ends.
+pub async fn serve_http(listener: TcpListener, state: ApiState) {
+    if let Err(error) = axum::serve(listener, reading().with_state(state)).await {
+        tracing::error!(object = "http", new = "stopped", cause = %error, "http");
+    }
+}
+
+fn reading() -> Router<ApiState> {
+    Router::new()
+        .route("/v1/status", get(read::status))
+        .route("/v1/services", get(read::services))
+        .route("/v1/drops", get(read::drops))
+        .route("/metrics", get(read::metrics))
+        .route("/healthz", get(read::healthz))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+}
+
+async fn unknown(method: Method, uri: Uri) -> Failure {
+    Failure(ApiError {
+        code: ErrorCode::NotFound,
+        message: format!("{method} {} is not part of this API", uri.path()),
+        next: Some(
+            "GET /v1/status, /v1/services, /v1/drops, /metrics, /healthz; POST /v1/backends, /v1/reload".to_owned(),
+        ),
+    })
+}

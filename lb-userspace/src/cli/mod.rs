@@ -1,1 +1,59 @@
-//! The command line: parse, call, print; no logic.
+//! The command line: parse, call, print. No logic: what a command shows comes from [`crate::view`], what it changes goes
+//! through the API (`unload` and `check` work without an agent).
+
+mod args;
+mod backend;
+mod check;
+mod client;
+mod drops;
+mod exit;
+mod output;
+mod run;
+mod status;
+mod table;
+mod target;
+mod unload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::{Cli, Command};
+pub use client::Client;
+pub use exit::{CliError, Exit};
+pub use output::Paint;
+pub use status::status_text;
+
+/// Parses the arguments, runs the command, prints its error and gives the exit code (OPERATORS.md).
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own codes: 2 for a usage error, 0 for --help and --version.
+            let code = error.exit_code();
+            return match error.print() {
+                Err(broken) if broken.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
+                _ => ExitCode::from(code as u8),
+            };
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::error(&error.to_string());
+            error.exit().into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Backend { command } => backend::backend(&command),
+        Command::Drops(args) => drops::drops(&args),
+        Command::Reload(args) => backend::reload(&args),
+        Command::Unload(args) => unload::unload(&args),
+    }
+}

@@ -1,1 +1,0 @@
-//! Runs the agent: starts the tasks, joins their channels, ends them.

@@ -1,0 +1,245 @@
+//! What the operator wants: the config file's text with the `--runtime` changes on top, checked as one config.
+//!
+//! Runtime changes are made to the text in memory by the same code that writes the file, so they pass the same checks.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::write_back::{self, WriteBackError};
+use crate::config::{self, Config, Diagnostic, Severity};
+use crate::view::{OverrideView, Timestamp};
+
+/// A checked config with its origin.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The file.
+    pub path: PathBuf,
+    /// The file's text, without the overrides.
+    pub text: String,
+    /// When it was read.
+    pub loaded: Timestamp,
+    /// The running config: text and overrides.
+    pub config: Config,
+    /// Warnings of the check.
+    pub warnings: Vec<Diagnostic>,
+    /// Changes that are not in the file.
+    pub overrides: Vec<Override>,
+}
+
+/// One change of a service's backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Adds a backend.
+    Add {
+        /// Service name.
+        service: String,
+        /// Name; `None`: `address:port`.
+        name: Option<String>,
+        /// Address.
+        address: IpAddr,
+        /// Internal port; `None`: the service's.
+        port: Option<u16>,
+        /// Weight; `None`: the default.
+        weight: Option<u32>,
+    },
+    /// Removes a backend.
+    Remove {
+        /// Service name.
+        service: String,
+        /// Backend name.
+        backend: String,
+    },
+}
+
+/// A change that lives only in the running agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The change.
+    pub change: Change,
+    /// Who asked for it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why there is no desired state.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// The file cannot be read.
+    #[error("config {}: {source}; next: name another file, or 'ls -l {}'", path.display(), path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The check found errors.
+    #[error("config {}: {} error(s)\n{}", path.display(), errors(diagnostics).count(), rendered(diagnostics))]
+    Check {
+        /// The file.
+        path: PathBuf,
+        /// Everything it found.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// A change does not fit the config.
+    #[error("{0}")]
+    Change(#[from] WriteBackError),
+}
+
+impl Desired {
+    /// Reads and checks the file, with `overrides` on top. Those that no longer fit come back beside it.
+    pub fn read(path: &Path, overrides: &[Override]) -> Result<(Self, Vec<(Override, DesiredError)>), DesiredError> {
+        let text = std::fs::read_to_string(path).map_err(|source| DesiredError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut desired = Self::from_text(path, text, Timestamp::now())?;
+        let mut dropped = Vec::new();
+        for change in overrides {
+            match desired.with_override(change.clone()) {
+                Ok(next) => desired = next,
+                Err(error) => dropped.push((change.clone(), error)),
+            }
+        }
+        Ok((desired, dropped))
+    }
+
+    /// Checks a text that came from `path`.
+    pub fn from_text(path: &Path, text: String, loaded: Timestamp) -> Result<Self, DesiredError> {
+        let (config, warnings) = check(path, &text)?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            loaded,
+            config,
+            warnings,
+            overrides: Vec::new(),
+        })
+    }
+
+    /// The state after a change that is to be written to the file; the overrides stay on top.
+    pub fn with_saved(&self, change: &Change) -> Result<Self, DesiredError> {
+        let mut next = Self::from_text(&self.path, change.apply(&self.text)?, self.loaded)?;
+        for earlier in &self.overrides {
+            next = next.with_override(earlier.clone())?;
+        }
+        Ok(next)
+    }
+
+    /// The state after one more change that is not to be written.
+    pub fn with_override(&self, change: Override) -> Result<Self, DesiredError> {
+        let mut overrides = self.overrides.clone();
+        overrides.push(change);
+        let running = overrides
+            .iter()
+            .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
+        let (config, warnings) = check(&self.path, &running)?;
+        Ok(Self {
+            config,
+            warnings,
+            overrides,
+            ..self.clone()
+        })
+    }
+
+    /// (name, address:port) of each backend of a service.
+    pub fn backends_of(&self, service: &str) -> Vec<(String, SocketAddr)> {
+        let found = self.config.services.iter().find(|known| known.name == service);
+        let backends = found.map_or(&[][..], |known| &known.backends[..]);
+        backends
+            .iter()
+            .map(|backend| (backend.name.clone(), SocketAddr::new(backend.address, backend.port)))
+            .collect()
+    }
+}
+
+impl Change {
+    /// The service it is about.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::Add { service, .. } | Self::Remove { service, .. } => service,
+        }
+    }
+
+    /// The changed backend's name and what happened to it in words, given the states around the change.
+    pub fn describe(&self, before: &Desired, after: &Desired) -> (String, String) {
+        let (old, new) = (before.backends_of(self.service()), after.backends_of(self.service()));
+        match self {
+            Self::Add { service, .. } => match new.iter().find(|backend| !old.contains(backend)) {
+                Some((name, target)) if *name == target.to_string() => {
+                    (name.clone(), format!("added backend {name} to service {service}"))
+                }
+                Some((name, target)) => (
+                    name.clone(),
+                    format!("added backend {name} ({target}) to service {service}"),
+                ),
+                None => (String::new(), format!("service {service} is as before")),
+            },
+            Self::Remove { service, backend } => (
+                backend.clone(),
+                format!("removed backend {backend} from service {service}"),
+            ),
+        }
+    }
+
+    fn apply(&self, text: &str) -> Result<String, WriteBackError> {
+        match self {
+            Self::Add {
+                service,
+                name,
+                address,
+                port,
+                weight,
+            } => {
+                let spec = write_back::BackendSpec {
+                    name: name.clone(),
+                    address: *address,
+                    port: *port,
+                    weight: *weight,
+                };
+                write_back::add_backend(text, service, &spec)
+            }
+            Self::Remove { service, backend } => write_back::remove_backend(text, service, backend),
+        }
+    }
+}
+
+impl From<&Override> for OverrideView {
+    fn from(change: &Override) -> Self {
+        let (action, backend) = match &change.change {
+            Change::Add {
+                name, address, port, ..
+            } => {
+                let target = port.map_or_else(
+                    || address.to_string(),
+                    |port| SocketAddr::new(*address, port).to_string(),
+                );
+                ("add", name.clone().unwrap_or(target))
+            }
+            Change::Remove { backend, .. } => ("remove", backend.clone()),
+        };
+        Self {
+            action: action.to_owned(),
+            service: change.change.service().to_owned(),
+            backend,
+            by: change.by.clone(),
+            at: change.at,
+        }
+    }
+}
+
+fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
+    config::parse(path, text).map_err(|diagnostics| DesiredError::Check {
+        path: path.to_owned(),
+        diagnostics,
+    })
+}
+
+fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    diagnostics.iter().filter(|found| found.severity == Severity::Error)
+}
+
+fn rendered(diagnostics: &[Diagnostic]) -> String {
+    let each: Vec<&str> = diagnostics.iter().map(|found| found.rendered.trim_end()).collect();
+    each.join("\n")
+}

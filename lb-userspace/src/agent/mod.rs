@@ -1,0 +1,14 @@
+//! The agent process: wires config, dataplane, netlink, probes, API and signals together around the one writer. It decides
+//! nothing about traffic; it starts, reloads and stops.
+
+mod admin;
+mod desired;
+mod presence;
+mod run;
+mod stage;
+mod write_back;
+
+pub use admin::{Admin, ReloadFailure, Store};
+pub use desired::{Change, Desired, DesiredError, Override};
+pub use presence::address_view;
+pub use run::{AgentError, RunOptions, run};

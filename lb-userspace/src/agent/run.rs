@@ -1,0 +1,339 @@
+//! Start, wiring, signals, stop.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::admin::Admin;
+use super::desired::{Desired, DesiredError};
+use super::presence;
+use crate::api::{self, ApiState};
+use crate::dataplane::{self, Adoption, Dataplane, DataplaneError, LogObject, Options, PinLock};
+use crate::health;
+use crate::neigh::{self, NeighError, NetUpdate, Wanted};
+use crate::reconcile::{ApplyError, Event, Origin, Outputs, Start, VipsWanted, Writer};
+use crate::state::{Hop, Links};
+use crate::view::Timestamp;
+
+/// Events that may wait for the writer; senders wait when there are more.
+const EVENT_QUEUE: usize = 16_384;
+/// How long the start waits for interfaces and next hops. Later ones are taken as they come.
+const FIRST_LOOK: Duration = Duration::from_millis(1_500);
+/// Pause between two looks at the packet log.
+const PACKET_LOG_EVERY: Duration = Duration::from_millis(50);
+
+/// What `xlb run` was told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Config file.
+    pub config: PathBuf,
+    /// Whether the program logs packets.
+    pub packet_log: LogObject,
+}
+
+/// Why the agent did not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The config is bad.
+    #[error("{0}")]
+    Config(#[from] DesiredError),
+    /// The kernel part does not start.
+    #[error("{0}")]
+    Dataplane(#[from] DataplaneError),
+    /// Netlink does not start.
+    #[error("{0}")]
+    Neigh(#[from] NeighError),
+    /// The config gives no image.
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    /// A socket could not be opened.
+    #[error("{0}")]
+    Api(#[from] api::ListenError),
+    /// The process could not get a thread, a signal handler, ...
+    #[error("agent: {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the agent until it is told to stop. Traffic goes on after it.
+pub fn run(options: &RunOptions) -> Result<(), AgentError> {
+    let (desired, _) = Desired::read(&options.config, &[])?;
+    for warning in &desired.warnings {
+        tracing::warn!(object = "config", code = warning.code, cause = %warning.message, line = warning.line, "config");
+    }
+    let desired = Arc::new(desired);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("xlb-io")
+        .enable_all()
+        .build()
+        .map_err(system("start the async runtime"))?;
+    let kernel = Kernel::open(&desired, options.packet_log)?;
+    runtime.block_on(serve(&runtime, kernel, desired))
+}
+
+/// The open dataplane with what it found.
+struct Kernel {
+    // Declared first: dropped after the dataplane would be too late for nobody, but the lock must not outlive it by much.
+    dataplane: Dataplane,
+    adoption: Adoption,
+    hz: u32,
+    packet_log: LogObject,
+    _lock: PinLock,
+}
+
+impl Kernel {
+    fn open(desired: &Desired, packet_log: LogObject) -> Result<Self, AgentError> {
+        let agent = &desired.config.agent;
+        let lock = dataplane::lock(&agent.pin_dir)?;
+        let hz = dataplane::kernel_hz()?;
+        let options = Options {
+            pin_dir: agent.pin_dir.clone(),
+            limits: desired.config.limits,
+            hz,
+            log: packet_log,
+            xdp_mode: agent.xdp_mode,
+        };
+        let (dataplane, adoption) = Dataplane::open(&options)?;
+        Ok(Self {
+            dataplane,
+            adoption,
+            hz,
+            packet_log,
+            _lock: lock,
+        })
+    }
+}
+
+async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Result<(), AgentError> {
+    let agent = &desired.config.agent;
+    let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
+    let socket = api::listen_unix(&agent.socket)?;
+    let http = match agent.http {
+        Some(address) => api::listen_http(address).await,
+        None => Ok(None),
+    };
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
+
+    // Netlink first: the first image should hold the next hops that are known.
+    let image = kernel.dataplane.read_image()?;
+    let (wanted_sender, wanted) = watch::channel(first_wanted(&desired));
+    let (net_sender, mut net) = mpsc::channel(64);
+    neigh::start(wanted, net_sender)?;
+    let (links, hops) = first_look(&mut net).await;
+    warn_missing(&desired, &links);
+
+    let origin = Arc::new(origin(&kernel, &desired, http.as_ref().err().map(ToString::to_string)));
+    tracing::info!(object = "dataplane", new = origin.adoption, pins = %origin.pin_dir.display(), "dataplane");
+    let Kernel {
+        mut dataplane,
+        hz,
+        packet_log,
+        _lock,
+        ..
+    } = kernel;
+    if packet_log == LogObject::On {
+        forward_packet_log(&mut dataplane)?;
+    }
+    let writer = Writer::new(Start {
+        dataplane,
+        image,
+        desired: Arc::clone(&desired),
+        links,
+        hops,
+        origin,
+        hz,
+    })?;
+    let (snapshots, snapshot) = watch::channel(writer.snapshot());
+    let (probe_sender, probes) = watch::channel(Vec::new());
+    let (vips_sender, vips) = watch::channel(VipsWanted::default());
+    let outputs = Outputs {
+        snapshots,
+        wanted: wanted_sender,
+        probes: probe_sender,
+        vips: vips_sender,
+    };
+    let writer_ended = spawn_writer(writer, event_queue, outputs)?;
+
+    let links_changed = Arc::new(Notify::new());
+    let (results_sender, results) = mpsc::channel(4_096);
+    health::start(probes, results_sender);
+    runtime.spawn(forward(results, events.clone(), Event::Probe));
+    runtime.spawn(forward_net(net, events.clone(), Arc::clone(&links_changed)));
+    runtime.spawn(presence::run(vips, links_changed, events.clone()));
+
+    let admin = Arc::new(Admin::new(Arc::clone(&desired), events.clone()));
+    let state = ApiState::new(snapshot.clone(), events.clone(), Arc::clone(&admin));
+    runtime.spawn(api::serve_unix(socket, state.clone()));
+    if let Ok(Some(listener)) = http {
+        runtime.spawn(api::serve_http(listener, state));
+    }
+    let generation = snapshot.borrow().generation;
+    tracing::info!(
+        object = "agent",
+        new = "running",
+        generation,
+        socket = %agent.socket.display(),
+        config = %desired.path.display(),
+        "agent"
+    );
+
+    let mut writer_ended = writer_ended;
+    let cause = loop {
+        tokio::select! {
+            // The answer is in the log and in the status.
+            _ = hangup.recv() => drop(admin.reload("SIGHUP").await),
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = &mut writer_ended => break "the writer ended",
+        }
+    };
+    // The writer may be gone already.
+    drop(events.send(Event::Stop).await);
+    drop(tokio::time::timeout(Duration::from_secs(5), writer_ended).await);
+    // Gone already when somebody removed it by hand.
+    drop(std::fs::remove_file(&agent.socket));
+    tracing::info!(
+        object = "agent",
+        old = "running",
+        new = "stopped",
+        cause,
+        "traffic goes on with the state in the maps; health changes are not followed any more; 'xlb run' takes over, 'xlb \
+         unload' stops forwarding"
+    );
+    Ok(())
+}
+
+/// The writer has a thread of its own: its system calls must not hold up probes or the API.
+fn spawn_writer(
+    writer: Writer,
+    events: mpsc::Receiver<Event>,
+    outputs: Outputs,
+) -> Result<tokio::sync::oneshot::Receiver<()>, AgentError> {
+    let (ended, ended_receiver) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(system("start the writer's runtime"))?;
+    std::thread::Builder::new()
+        .name("xlb-writer".to_owned())
+        .spawn(move || {
+            runtime.block_on(writer.run(events, outputs));
+            // Tells the main task by its end, whatever the reason.
+            drop(ended);
+        })
+        .map_err(system("start the writer's thread"))?;
+    Ok(ended_receiver)
+}
+
+fn first_wanted(desired: &Desired) -> Wanted {
+    let config = &desired.config;
+    let backends = config.services.iter().flat_map(|service| &service.backends);
+    let destinations: std::collections::BTreeSet<_> = backends.map(|backend| backend.address).collect();
+    Wanted {
+        interfaces: config.agent.interfaces.clone(),
+        destinations: destinations.into_iter().collect(),
+        sources: config.agent.snat_addresses.clone(),
+    }
+}
+
+/// Interfaces and the next hops that are known at once.
+async fn first_look(net: &mut mpsc::Receiver<NetUpdate>) -> (Links, HashMap<std::net::IpAddr, Hop>) {
+    let (mut links, mut hops) = (None, None);
+    let until = tokio::time::Instant::now() + FIRST_LOOK;
+    while links.is_none() || hops.is_none() {
+        match tokio::time::timeout_at(until, net.recv()).await {
+            Ok(Some(NetUpdate::Links(update))) => links = Some(update),
+            Ok(Some(NetUpdate::Hops(update))) => hops = Some(update),
+            Ok(Some(NetUpdate::Problems(_))) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
+    (links.unwrap_or_default(), hops.unwrap_or_default())
+}
+
+fn warn_missing(desired: &Desired, links: &Links) {
+    for name in &desired.config.agent.interfaces {
+        if !links.by_name.contains_key(name) {
+            tracing::warn!(
+                object = name,
+                new = "missing",
+                cause = "no such interface; see 'ip link'",
+                "interface"
+            );
+        }
+    }
+}
+
+fn origin(kernel: &Kernel, desired: &Desired, http_error: Option<String>) -> Origin {
+    let mut features = vec!["full_nat".to_owned(), "gateway".to_owned()];
+    if kernel.packet_log == LogObject::On {
+        features.push("packet_log".to_owned());
+    }
+    Origin {
+        pid: std::process::id(),
+        started: Timestamp::now(),
+        pin_dir: kernel.dataplane.pin_dir().to_owned(),
+        features,
+        adoption: match kernel.adoption {
+            Adoption::Fresh { .. } => "fresh",
+            Adoption::Adopted { .. } => "adopted",
+        },
+        warnings: kernel
+            .dataplane
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .chain(http_error)
+            .collect(),
+        config: desired.config.clone(),
+    }
+}
+
+async fn forward<T>(mut from: mpsc::Receiver<T>, to: mpsc::Sender<Event>, event: fn(T) -> Event) {
+    while let Some(item) = from.recv().await {
+        if to.send(event(item)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward_net(mut from: mpsc::Receiver<NetUpdate>, to: mpsc::Sender<Event>, links_changed: Arc<Notify>) {
+    while let Some(update) = from.recv().await {
+        let links = matches!(update, NetUpdate::Links(_));
+        if to.send(Event::Net(update)).await.is_err() {
+            return;
+        }
+        if links {
+            links_changed.notify_one();
+        }
+    }
+}
+
+/// Lines of the logging program go to the log within a moment.
+fn forward_packet_log(dataplane: &mut Dataplane) -> Result<(), AgentError> {
+    let mut log = dataplane.packet_log()?;
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(PACKET_LOG_EVERY);
+        loop {
+            tick.tick().await;
+            log.flush();
+        }
+    });
+    Ok(())
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> AgentError {
+    move |source| AgentError::System { what, source }
+}

@@ -1,0 +1,91 @@
+//! Handlers that only read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::ApiState;
+use super::error::Failure;
+use crate::metrics;
+use crate::reconcile::{Event, Snapshot, drops_view, status_view};
+use crate::view::{ApiError, DropsView, ErrorCode, ServiceView, StatusView, Timestamp};
+
+/// How long the writer may take for a fresh reading; the newest published one is shown after that.
+const FRESH_WITHIN: Duration = Duration::from_millis(500);
+/// How long it may take before it counts as stuck.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(state): State<ApiState>) -> Json<StatusView> {
+    Json(view(&state).await)
+}
+
+/// `GET /v1/services`.
+pub(super) async fn services(State(state): State<ApiState>) -> Json<Vec<ServiceView>> {
+    Json(view(&state).await.services)
+}
+
+/// `GET /v1/drops`.
+pub(super) async fn drops(State(state): State<ApiState>) -> Result<Json<DropsView>, Failure> {
+    Ok(Json(read_drops(&state).await?))
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(state): State<ApiState>) -> Result<impl IntoResponse, Failure> {
+    let drops = read_drops(&state).await?;
+    let text = metrics::render(&view(&state).await, &drops).map_err(|error| ApiError {
+        code: ErrorCode::Unavailable,
+        message: format!("metrics could not be written: {error}"),
+        next: None,
+    })?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}
+
+/// `GET /healthz`: whether the agent works (not whether every backend does).
+pub(super) async fn healthz(State(state): State<ApiState>) -> impl IntoResponse {
+    match fresh(&state, ALIVE_WITHIN).await {
+        Some(_) => (StatusCode::OK, "ok\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the writer does not answer\n"),
+    }
+}
+
+async fn view(state: &ApiState) -> StatusView {
+    let snapshot = fresh(state, FRESH_WITHIN).await;
+    let snapshot = snapshot.unwrap_or_else(|| Arc::clone(&state.snapshots.borrow()));
+    let reload = state.admin.last_error();
+    status_view(&snapshot, reload.as_deref(), Timestamp::now())
+}
+
+/// A snapshot with counters of now; `None` when the writer is stuck or gone.
+async fn fresh(state: &ApiState, within: Duration) -> Option<Arc<Snapshot>> {
+    let (reply, answer) = oneshot::channel();
+    let ask = async {
+        state.events.send(Event::Sample { reply }).await.ok()?;
+        answer.await.ok()
+    };
+    timeout(within, ask).await.ok().flatten()
+}
+
+async fn read_drops(state: &ApiState) -> Result<DropsView, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    let ask = async {
+        state.events.send(Event::Drops { reply }).await.ok()?;
+        answer.await.ok()
+    };
+    let unavailable = |message: String| ApiError {
+        code: ErrorCode::Unavailable,
+        message,
+        next: Some("xlb status".to_owned()),
+    };
+    match timeout(ALIVE_WITHIN, ask).await.ok().flatten() {
+        Some(Ok(drops)) => Ok(drops_view(&state.snapshots.borrow(), &drops, Timestamp::now())),
+        Some(Err(error)) => Err(unavailable(format!("the reasons' counters cannot be read: {error}"))),
+        None => Err(unavailable("the writer does not answer".to_owned())),
+    }
+}

@@ -1,0 +1,67 @@
+//! Handlers that change something; only on the Unix socket.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{ConnectInfo, Path, Query, State};
+use serde::Deserialize;
+
+use super::ApiState;
+use super::error::Failure;
+use super::peer::Peer;
+use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
+
+/// Query of `DELETE`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    #[serde(default)]
+    runtime: bool,
+}
+
+/// `POST /v1/backends`.
+pub(super) async fn add_backend(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Result<Json<Changed>, Failure> {
+    let request: AddBackend = serde_json::from_slice(&body).map_err(|error| {
+        let example = r#"{"service":"web","address":"10.0.0.9","port":8080}"#;
+        bad_request(&format!("body: {error}"), &format!("send JSON such as {example}"))
+    })?;
+    Ok(Json(state.admin.add_backend(request, &peer.to_string()).await?))
+}
+
+/// `DELETE /v1/services/{service}/backends/{backend}?runtime=`.
+pub(super) async fn remove_backend(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
+) -> Result<Json<Changed>, Failure> {
+    let Path((service, backend)) =
+        path.map_err(|error| bad_request(&error.body_text(), "percent-encode the names in the path"))?;
+    let Query(query) = query.map_err(|error| bad_request(&error.body_text(), "?runtime=true or ?runtime=false"))?;
+    let store = query.runtime.into();
+    let changed = state
+        .admin
+        .remove_backend(service, backend, store, &peer.to_string())
+        .await?;
+    Ok(Json(changed))
+}
+
+/// `POST /v1/reload`.
+pub(super) async fn reload(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Result<Json<Reloaded>, Failure> {
+    Ok(Json(state.admin.reload(&peer.to_string()).await?))
+}
+
+fn bad_request(message: &str, next: &str) -> ApiError {
+    ApiError {
+        code: ErrorCode::BadRequest,
+        message: format!("{message}; nothing was changed"),
+        next: Some(next.to_owned()),
+    }
+}

@@ -1,0 +1,254 @@
+//! The clap tree. Objects with several actions are nouns with subcommands (`backend add`), so that later ones
+//! (`backend drain`, `service list`) fit in beside them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::target::Target;
+
+/// Where `xlb run` and `xlb check` look when nothing else is said.
+pub(super) const DEFAULT_CONFIG: &str = "/etc/xlb/xlb.toml";
+/// Where the client commands look for the agent.
+pub(super) const DEFAULT_SOCKET: &str = "/run/xlb/api.sock";
+/// Where `xlb unload` looks for pins.
+pub(super) const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xlb";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 problem or degraded, 2 usage, 3 agent unreachable, 4 timeout, 5 denied, 78 bad config at start.";
+
+/// XDP layer-4 load balancer: clients dial a service port, backends listen on their own internal ports.
+#[derive(Debug, Parser)]
+#[command(name = "xlb", version, after_help = EXIT_CODES, propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent: load the program, fill the maps, check the backends
+    Run(RunArgs),
+    /// Check a config file: every error at once; needs no privilege and no agent
+    Check(CheckArgs),
+    /// Show services, backends and what is wrong; exit code 1 when degraded
+    Status(StatusArgs),
+    /// Add or remove a backend of a service
+    Backend {
+        /// The action.
+        #[command(subcommand)]
+        command: BackendCommand,
+    },
+    /// Show why packets were dropped, and what the kernel failed to send
+    Drops(DropsArgs),
+    /// Read the config file again (as SIGHUP does) and say what came of it
+    Reload(ReloadArgs),
+    /// Detach the program and remove every pin: traffic stops being balanced
+    Unload(UnloadArgs),
+}
+
+/// `xlb run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Config file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "XLB_CONFIG")]
+    pub config: PathBuf,
+    /// Shape of the log lines on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged, as in tracing's EnvFilter: `info`, `debug`, `info,lb_userspace::health=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "XLB_LOG")]
+    pub log: String,
+    /// Load the program that logs each packet's fate (slow; for looking into a problem)
+    #[arg(long)]
+    pub trace_packets: bool,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `xlb check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Config file
+    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG, env = "XLB_CONFIG")]
+    pub config: PathBuf,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// How a client command finds the agent.
+#[derive(Clone, Debug, Args)]
+pub struct Socket {
+    /// The agent's API socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "XLB_SOCKET")]
+    pub socket: PathBuf,
+}
+
+/// Output with one level of detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs; keys are stable within one `schema`.
+    Json,
+}
+
+/// Output with two levels of detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WideFormat {
+    /// One screen.
+    Table,
+    /// Every row and column.
+    Wide,
+    /// For programs; keys are stable within one `schema`.
+    Json,
+}
+
+/// `xlb status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = WideFormat::Table)]
+    pub output: WideFormat,
+}
+
+/// `xlb backend ...`.
+#[derive(Debug, Subcommand)]
+pub enum BackendCommand {
+    /// Add a backend to a service; it takes traffic after its first good check
+    Add(BackendAddArgs),
+    /// Remove a backend from a service; its established connections go on
+    Remove(BackendRemoveArgs),
+}
+
+/// `xlb backend add`.
+#[derive(Debug, Args)]
+pub struct BackendAddArgs {
+    /// Service to add to
+    pub service: String,
+    /// ADDRESS[:PORT], IPv6 with a port in brackets; the port defaults to the service's internal_port
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub target: Target,
+    /// Its name in the service; default: address:port
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Share of new connections against its siblings, 0 to 1000; default: 100
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub weight: Option<u32>,
+    /// How and where.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// `xlb backend remove`.
+#[derive(Debug, Args)]
+pub struct BackendRemoveArgs {
+    /// Service to remove from
+    pub service: String,
+    /// The backend's name (address:port where the config gives none)
+    pub backend: String,
+    /// How and where.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// What every writing command takes.
+#[derive(Debug, Args)]
+pub struct ChangeArgs {
+    /// Change only the running state; without it the config file is changed too
+    #[arg(long)]
+    pub runtime: bool,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// `xlb drops`.
+#[derive(Debug, Args)]
+pub struct DropsArgs {
+    /// How long to measure rates for, such as 500ms or 2s; 0s: do not
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub interval: Duration,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+    /// Format of the answer; wide also lists reasons that never happened
+    #[arg(short, long, value_enum, default_value_t = WideFormat::Table)]
+    pub output: WideFormat,
+}
+
+/// `xlb reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// `xlb unload`.
+#[derive(Debug, Args)]
+pub struct UnloadArgs {
+    /// Directory of the pins
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is no duration such as 500ms, 2s or 1m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = match unit {
+        "ms" => number,
+        "s" => number.saturating_mul(1_000),
+        "m" => number.saturating_mul(60_000),
+        _ => return Err(wrong()),
+    };
+    match ms {
+        0..=600_000 => Ok(Duration::from_millis(ms)),
+        _ => Err(format!("{text} is longer than 10m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        for wrong in ["2", "s", "", "-1s", "1.5s", "2h", "11m"] {
+            parse_duration(wrong).unwrap_err();
+        }
+    }
+}

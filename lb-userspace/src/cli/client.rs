@@ -1,0 +1,141 @@
+//! HTTP and JSON over the agent's Unix socket, one connection a call.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use super::args::Socket;
+use super::exit::CliError;
+use crate::view::ApiError;
+
+/// How long the agent may take for one answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A client of one agent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Talks to the agent behind `socket`. Nothing is opened yet.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// `GET path`.
+    pub fn get<Answer: DeserializeOwned>(&self, path: &str) -> Result<Answer, CliError> {
+        self.call(Method::GET, path, Bytes::new())
+    }
+
+    /// `DELETE path`.
+    pub fn delete<Answer: DeserializeOwned>(&self, path: &str) -> Result<Answer, CliError> {
+        self.call(Method::DELETE, path, Bytes::new())
+    }
+
+    /// `POST path` with a JSON body.
+    pub fn post<Body: Serialize, Answer: DeserializeOwned>(&self, path: &str, body: &Body) -> Result<Answer, CliError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.protocol(&error))?;
+        self.call(Method::POST, path, body.into())
+    }
+
+    fn call<Answer: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::Problem(format!("async runtime: {error}")))?;
+        let (status, answer) = runtime.block_on(async {
+            tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, path, body))
+                .await
+                .map_err(|_| CliError::Timeout {
+                    socket: self.socket.clone(),
+                    seconds: ANSWER_WITHIN.as_secs(),
+                })?
+        })?;
+        if status.is_success() {
+            return serde_json::from_slice(&answer).map_err(|error| self.protocol(&error));
+        }
+        match serde_json::from_slice::<ApiError>(&answer) {
+            Ok(error) => Err(CliError::Refused(error)),
+            Err(_) => Err(self.protocol(&format!("{path}: HTTP status {status}"))),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), CliError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
+            let socket = self.socket.clone();
+            match source.kind() {
+                ErrorKind::PermissionDenied => CliError::Denied { socket, source },
+                _ => CliError::Unreachable { socket, source },
+            }
+        })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.protocol(&error))?;
+        // The connection's own error shows up at the request below.
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "xlb")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.protocol(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.protocol(&error))?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| self.protocol(&error))?;
+        driver.abort();
+        Ok((status, body.to_bytes()))
+    }
+
+    fn protocol(&self, what: &dyn std::fmt::Display) -> CliError {
+        CliError::Protocol {
+            socket: self.socket.clone(),
+            what: what.to_string(),
+        }
+    }
+}
+
+impl From<&Socket> for Client {
+    fn from(socket: &Socket) -> Self {
+        Self::new(&socket.socket)
+    }
+}
+
+/// A name as one segment of a path (RFC 3986, 3.3).
+pub(super) fn path_segment(name: &str) -> String {
+    name.bytes().fold(String::with_capacity(name.len()), |mut path, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_colons_and_slashes_stay_one_segment() {
+        assert_eq!(path_segment("[2001:db8::1]:80"), "%5B2001%3Adb8%3A%3A1%5D%3A80");
+        assert_eq!(path_segment("a/b c"), "a%2Fb%20c");
+    }
+}

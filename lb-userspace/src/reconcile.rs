@@ -1,1 +1,0 @@
-//! The single writer: applies ops in a safe order, publishes a snapshot.

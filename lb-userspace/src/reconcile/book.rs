@@ -1,0 +1,243 @@
+//! What the checks say about every backend, and since when. Pure; time is an argument.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Check, Config};
+use crate::health::{Judgement, PortVerdict, ProbeResult};
+use crate::state::health::{Health, Outcome, Thresholds, Transition};
+use crate::state::{BackendRef, HealthState};
+use crate::view::Timestamp;
+
+/// The checks' memory: one record for each backend that has a check.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    records: Arc<HashMap<BackendRef, Record>>,
+    states: HashMap<BackendRef, HealthState>,
+}
+
+/// One moment on two clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Since the agent's start; never goes back.
+    pub monotonic: Duration,
+    /// For people.
+    pub wall: Timestamp,
+}
+
+/// What is known of one backend.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What is probed.
+    pub target: SocketAddr,
+    /// How.
+    pub check: Check,
+    /// Rise and fall.
+    pub health: Health,
+    /// When the state became what it is, on the wall clock.
+    pub since: Timestamp,
+    /// The newest probe; `None` before the first.
+    pub last: Option<Newest>,
+}
+
+/// The newest probe of one backend.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// What it found.
+    pub verdict: PortVerdict,
+    /// How long it took.
+    pub took: Duration,
+    /// Probes with this verdict's word in a row.
+    pub in_a_row: u32,
+    /// When the first of them ended.
+    pub since: Timestamp,
+}
+
+impl Book {
+    /// Health by backend, for the compiler; backends without a result are absent.
+    pub fn states(&self) -> &HashMap<BackendRef, HealthState> {
+        &self.states
+    }
+
+    /// All records, for the snapshot.
+    pub fn records(&self) -> Arc<HashMap<BackendRef, Record>> {
+        Arc::clone(&self.records)
+    }
+
+    /// Opens a record for every backend with a check and closes the others. A backend whose target or check changed
+    /// starts anew.
+    pub fn follow(&mut self, config: &Config, now: Moment) {
+        let mut wanted = HashMap::new();
+        for service in &config.services {
+            for backend in &service.backends {
+                let Some(check) = service.check_of(backend) else {
+                    continue;
+                };
+                let key = BackendRef {
+                    service: service.name.clone(),
+                    backend: backend.name.clone(),
+                };
+                let target = SocketAddr::new(backend.address, backend.port);
+                let record = match self.records.get(&key) {
+                    Some(known) if known.target == target && known.check == *check => known.clone(),
+                    _ => Record {
+                        target,
+                        check: check.clone(),
+                        health: Health::new(HealthState::Unknown, now.monotonic),
+                        since: now.wall,
+                        last: None,
+                    },
+                };
+                wanted.insert(key, record);
+            }
+        }
+        self.states = wanted
+            .iter()
+            .map(|(key, record)| (key.clone(), record.health.state()))
+            .filter(|(_, state)| *state != HealthState::Unknown)
+            .collect();
+        self.records = Arc::new(wanted);
+    }
+
+    /// Takes a result. Results of targets that are no longer probed are ignored.
+    pub fn observe(&mut self, result: &ProbeResult, now: Moment) -> Option<Transition> {
+        let record = Arc::make_mut(&mut self.records).get_mut(&result.backend)?;
+        if record.target != result.target {
+            return None;
+        }
+        record.note(result, now.wall);
+        let outcome = match result.verdict.judgement() {
+            Judgement::Good => Outcome::Good,
+            Judgement::Bad => Outcome::Bad,
+            // The fault is ours: it says nothing about the backend.
+            Judgement::Inconclusive => return None,
+        };
+        let thresholds = Thresholds {
+            rise: record.check.rise,
+            fall: record.check.fall,
+        };
+        let transition = record.health.observe(outcome, thresholds, now.monotonic)?;
+        record.since = now.wall;
+        self.states.insert(result.backend.clone(), transition.to);
+        Some(transition)
+    }
+}
+
+impl Record {
+    fn note(&mut self, result: &ProbeResult, now: Timestamp) {
+        let (in_a_row, since) = match &self.last {
+            Some(last) if last.verdict.as_str() == result.verdict.as_str() => {
+                (last.in_a_row.saturating_add(1), last.since)
+            }
+            _ => (1, now),
+        };
+        self.last = Some(Newest {
+            verdict: result.verdict.clone(),
+            took: result.took,
+            in_a_row,
+            since,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::ProbeFault;
+    use std::path::Path;
+    use std::time::Instant;
+
+    const CONFIG: &str = r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = ["203.0.113.10"]
+port = 80
+protocol = "tcp"
+internal_port = 8080
+check = { tcp = {}, rise = 2, fall = 2 }
+[[service.backend]]
+name = "a"
+address = "10.0.0.11"
+"#;
+
+    fn config(text: &str) -> Config {
+        crate::config::parse(Path::new("test.toml"), text).expect("a good config").0
+    }
+
+    fn at(s: u64) -> Moment {
+        Moment {
+            monotonic: Duration::from_secs(s),
+            wall: Timestamp { unix_s: 1_000 + s },
+        }
+    }
+
+    fn result(port: u16, verdict: PortVerdict) -> ProbeResult {
+        ProbeResult {
+            backend: BackendRef {
+                service: "web".to_owned(),
+                backend: "a".to_owned(),
+            },
+            target: SocketAddr::from(([10, 0, 0, 11], port)),
+            verdict,
+            took: Duration::from_millis(1),
+            at: Instant::now(),
+        }
+    }
+
+    fn newest(book: &Book) -> (u32, u64) {
+        let records = book.records();
+        let last = records.values().next().and_then(|record| record.last.clone());
+        last.map(|last| (last.in_a_row, last.since.unix_s)).expect("a probe was noted")
+    }
+
+    #[test]
+    fn a_row_of_the_same_verdict_is_counted_from_its_first_probe() {
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Open), at(1));
+        let turn = book.observe(&result(8080, PortVerdict::Refused), at(2));
+        assert_eq!(turn, None);
+        let turn = book.observe(&result(8080, PortVerdict::Refused), at(3)).expect("fall is 2");
+        assert_eq!((turn.from, turn.to), (HealthState::Up, HealthState::Down));
+        assert_eq!(newest(&book), (2, 1_002));
+        assert_eq!(book.states().values().collect::<Vec<_>>(), [&HealthState::Down]);
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_shown_but_decides_nothing() {
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Open), at(1));
+        for s in 2..10 {
+            let fault = PortVerdict::Error(ProbeFault::NoFiles);
+            assert_eq!(book.observe(&result(8080, fault), at(s)), None);
+        }
+        assert_eq!(newest(&book), (8, 1_002));
+    }
+
+    #[test]
+    fn another_port_starts_anew_and_late_results_of_the_old_one_are_ignored() {
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Open), at(1));
+        book.follow(&config(&CONFIG.replace("8080", "9090")), at(2));
+        assert!(book.states().is_empty());
+        assert_eq!(book.observe(&result(8080, PortVerdict::Open), at(3)), None);
+        assert!(book.observe(&result(9090, PortVerdict::Open), at(4)).is_some());
+    }
+
+    #[test]
+    fn an_unrelated_change_keeps_what_is_known() {
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Open), at(1));
+        let more = format!("{CONFIG}\n[[service.backend]]\nname = \"b\"\naddress = \"10.0.0.12\"\n");
+        book.follow(&config(&more), at(2));
+        assert_eq!(book.records().len(), 2);
+        assert_eq!(book.states().len(), 1);
+    }
+}

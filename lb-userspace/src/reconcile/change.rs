@@ -1,0 +1,167 @@
+//! From what is desired to what is in the maps: compile, diff, write, and say what changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lb_common::abi::{Backend, backend_state};
+
+use super::ApplyError;
+use super::backoff::Backoff;
+use super::pass::{self, Applied, Ended};
+use super::snapshot::FailedOp;
+use super::writer::{Freshness, Writer};
+use crate::state::{self, CompileError, Image, Inputs};
+use crate::view::{Timestamp, WarningView};
+
+impl Writer {
+    /// Compiles and applies the difference. `cause` goes to the log with what changed.
+    pub(super) fn bring_up_to_date(&mut self, now: Instant, cause: &str) -> Result<(), ApplyError> {
+        self.stale.maps = Freshness::Current;
+        self.compiled = now;
+        let new = match self.compile(now) {
+            Ok(image) => image,
+            Err(error) => {
+                self.warn_compile(&error);
+                return Err(error.into());
+            }
+        };
+        self.warnings.clear();
+        let ops = state::diff(&self.image, &new);
+        if ops.is_empty() {
+            self.failed.clear();
+            self.turns.clear();
+            self.chores.reindex(&self.desired.config, &self.image);
+            return Ok(());
+        }
+        let applied = pass::apply(&mut self.dataplane, &ops);
+        let image = applied.image(&self.image, new, &ops);
+        let old = std::mem::replace(&mut self.image, Arc::new(image));
+        if !applied.done.is_empty() {
+            self.generation += 1;
+            self.applied = Timestamp::now();
+        }
+        self.note_states(&old, cause);
+        self.turns.clear();
+        self.stale.outputs = Freshness::Stale;
+        self.note_failures(&applied, now);
+        fatal(&applied)
+    }
+
+    fn compile(&mut self, now: Instant) -> Result<Image, CompileError> {
+        let live_flows = self.live_flows();
+        let inputs = Inputs {
+            config: &self.desired.config,
+            links: &self.links,
+            hops: &self.hops,
+            health: self.book.states(),
+            admin: &HashMap::new(),
+            live_flows: &live_flows,
+            now: now.duration_since(self.started),
+            hz: self.hz,
+        };
+        state::compile(&inputs, &self.image, &mut self.ids)
+    }
+
+    fn live_flows(&self) -> HashMap<u32, u64> {
+        let sample = self.chores.sample();
+        self.image.backends.keys().map(|id| (*id, sample.live(*id))).collect()
+    }
+
+    /// Whether the compiler may want to give an id back.
+    pub(super) fn some_removed_backend_is_idle(&self) -> bool {
+        let sample = self.chores.sample();
+        let idle = |(id, backend): (&u32, &Backend)| backend.state == backend_state::REMOVED && sample.live(*id) == 0;
+        self.image.backends.iter().any(idle)
+    }
+
+    /// Logs each backend whose state changed, and remembers since when.
+    fn note_states(&mut self, old: &Image, cause: &str) {
+        let image = Arc::clone(&self.image);
+        let old_names = self.chores.names();
+        self.chores.reindex(&self.desired.config, &image);
+        let names = self.chores.names();
+        let since = Arc::make_mut(&mut self.since);
+        for (id, backend) in &image.backends {
+            let before = old
+                .backends
+                .get(id)
+                .map_or(backend_state::EMPTY, |backend| backend.state);
+            if before == backend.state {
+                continue;
+            }
+            since.insert(*id, Timestamp::now());
+            let object = names.get(id).map_or("backend", String::as_str);
+            let cause = self.turns.get(object).map_or(cause, String::as_str);
+            tracing::info!(
+                object,
+                id,
+                old = word(before),
+                new = word(backend.state),
+                cause,
+                "backend"
+            );
+        }
+        for (id, backend) in old.backends.iter().filter(|(id, _)| !image.backends.contains_key(id)) {
+            since.remove(id);
+            let object = old_names.get(id).map_or("backend", String::as_str);
+            let cause = "no connection left";
+            tracing::info!(object, id, old = word(backend.state), new = "gone", cause, "backend");
+        }
+    }
+
+    fn note_failures(&mut self, applied: &Applied, now: Instant) {
+        let old = std::mem::take(&mut self.failed);
+        for (op, error) in &applied.failed {
+            let known = old.iter().find(|failed| failed.op == *op);
+            let backoff = known.map_or_else(|| Backoff::first(now), |known| known.backoff.again(now));
+            tracing::error!(
+                object = op,
+                attempts = backoff.attempts,
+                left = applied.left,
+                cause = error,
+                "map write failed"
+            );
+            self.failed.push(FailedOp {
+                op: op.clone(),
+                error: error.clone(),
+                backoff,
+                since: known.map_or_else(Timestamp::now, |known| known.since),
+            });
+        }
+    }
+
+    fn warn_compile(&mut self, error: &CompileError) {
+        tracing::error!(object = "image", cause = %error, "no new image; the running one stays");
+        self.warnings = vec![WarningView {
+            code: "no_image".to_owned(),
+            message: format!("no new image could be made, the running one stays: {error}"),
+            next: None,
+        }];
+        self.stale.snapshot = Freshness::Stale;
+    }
+}
+
+/// A backend state in words.
+pub(super) const fn word(state: u8) -> &'static str {
+    match state {
+        backend_state::EMPTY => "absent",
+        backend_state::ACTIVE => "active",
+        backend_state::DRAINING => "draining",
+        backend_state::DOWN => "down",
+        backend_state::REMOVED => "removed",
+        _ => "unknown",
+    }
+}
+
+/// Failed writes about devices heal by themselves; others mean that the desired state is not in the maps.
+fn fatal(applied: &Applied) -> Result<(), ApplyError> {
+    match applied.failed.last() {
+        Some((op, error)) if applied.ended == Ended::AtFailure => Err(ApplyError::Ops {
+            op: op.clone(),
+            error: error.clone(),
+            left: applied.left,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! What the writer asks of others: next hops, probes, VIPs. Pure functions of config, image and links.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use lb_common::net::unmap_v4;
+
+use crate::config::{CheckKind, Config};
+use crate::health::{Probe, ProbeKind};
+use crate::neigh::Wanted;
+use crate::state::{BackendRef, Image, Links};
+
+/// What the presence task needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VipsWanted {
+    /// Virtual addresses of all services.
+    pub vips: BTreeSet<IpAddr>,
+    /// SNAT addresses in use.
+    pub snat: BTreeSet<IpAddr>,
+    /// Interface that gets managed VIPs; `None`: `manage_vip = false`.
+    pub manage_on: Option<String>,
+    /// Interface named in the command that adds an address.
+    pub interface: Option<String>,
+}
+
+/// An address out of a map.
+pub(super) fn address(bytes: &[u8; 16]) -> IpAddr {
+    match unmap_v4(bytes) {
+        Some(v4) => Ipv4Addr::from(v4).into(),
+        None => Ipv6Addr::from(*bytes).into(),
+    }
+}
+
+/// SNAT addresses in the order of `xlb_snat`.
+pub(super) fn snat_addresses(image: &Image) -> Vec<IpAddr> {
+    image.snat.values().map(|snat| address(&snat.address)).collect()
+}
+
+/// Next hops to keep: every backend of the config, and removed ones that still have flows.
+pub(super) fn wanted(config: &Config, image: &Image) -> Wanted {
+    let configured = config
+        .services
+        .iter()
+        .flat_map(|service| service.backends.iter().map(|backend| backend.address));
+    let in_maps = image.backends.values().map(|backend| address(&backend.address));
+    let destinations: BTreeSet<IpAddr> = configured.chain(in_maps).collect();
+    Wanted {
+        interfaces: config.agent.interfaces.clone(),
+        destinations: destinations.into_iter().collect(),
+        sources: snat_addresses(image),
+    }
+}
+
+/// One probe for each backend with a check, from the same source as its traffic.
+pub(super) fn probes(config: &Config, image: &Image, links: &Links) -> Vec<Probe> {
+    let local: BTreeSet<IpAddr> = links.addresses.iter().map(|(_, net)| net.addr()).collect();
+    let sources: Vec<IpAddr> = snat_addresses(image)
+        .into_iter()
+        .filter(|source| local.contains(source))
+        .collect();
+    let source_for = |target: IpAddr| {
+        let same_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
+        sources.iter().find(same_family).copied()
+    };
+    let mut probes = Vec::new();
+    for service in &config.services {
+        for backend in &service.backends {
+            let Some(check) = service.check_of(backend) else {
+                continue;
+            };
+            probes.push(Probe {
+                backend: BackendRef {
+                    service: service.name.clone(),
+                    backend: backend.name.clone(),
+                },
+                target: SocketAddr::new(backend.address, backend.port),
+                kind: probe_kind(&check.kind),
+                interval: check.interval,
+                timeout: check.timeout,
+                source: source_for(backend.address),
+                source_ports: config.agent.check_ports.ports(),
+            });
+        }
+    }
+    probes
+}
+
+/// VIPs and SNAT addresses that must be here.
+pub(super) fn vips(config: &Config, image: &Image) -> VipsWanted {
+    let interface = config.agent.interfaces.first().cloned();
+    VipsWanted {
+        vips: config
+            .services
+            .iter()
+            .flat_map(|service| service.vips.iter().copied())
+            .collect(),
+        snat: snat_addresses(image).into_iter().collect(),
+        manage_on: interface.clone().filter(|_| config.agent.manage_vip),
+        interface,
+    }
+}
+
+fn probe_kind(kind: &CheckKind) -> ProbeKind {
+    match kind {
+        CheckKind::Tcp => ProbeKind::Tcp,
+        CheckKind::Http { path, status, host } => ProbeKind::Http {
+            path: path.clone(),
+            status: status.clone(),
+            host: host.clone(),
+        },
+    }
+}

@@ -1,0 +1,190 @@
+//! What an operator should look at, each with the next step. Pure.
+
+use super::snapshot::Snapshot;
+use crate::agent::ReloadFailure;
+use crate::config::Config;
+use crate::view::{AddressRole, BackendState, ServiceView, TableView, WarningView};
+
+/// A table this full is worth a word.
+const FULL_PERCENT: u64 = 90;
+
+/// Codes of warnings that only inform.
+const NOTICES: &[&str] = &["address_routed", "config_warning", "runtime_only", "dataplane"];
+
+/// Whether a warning makes the whole degraded.
+pub(super) fn degrades(warning: &WarningView) -> bool {
+    !NOTICES.contains(&warning.code.as_str())
+}
+
+/// All warnings, worst first.
+pub(super) fn collect(
+    snapshot: &Snapshot,
+    reload: Option<&ReloadFailure>,
+    tables: &[TableView],
+    services: &[ServiceView],
+) -> Vec<WarningView> {
+    let mut all = snapshot.warnings.clone();
+    all.extend(reload.map(|failure| reload_warning(snapshot, failure)));
+    all.extend(addresses(snapshot));
+    all.extend(snat(snapshot, services));
+    all.extend(hops(snapshot, services));
+    all.extend(tables.iter().filter_map(table));
+    all.extend(restart_only(&snapshot.origin.config, &snapshot.desired.config));
+    all.extend(
+        snapshot
+            .origin
+            .warnings
+            .iter()
+            .map(|text| warning("dataplane", text.clone(), None)),
+    );
+    all.extend(snapshot.desired.warnings.iter().map(|found| {
+        let place = format!("{}:{}:{}", found.file, found.line, found.column);
+        warning(
+            "config_warning",
+            format!("{place}: {} {}", found.code, found.message),
+            found.help.clone(),
+        )
+    }));
+    all.sort_by_key(|warning| !degrades(warning));
+    all
+}
+
+fn warning(code: &str, message: String, next: Option<String>) -> WarningView {
+    WarningView {
+        code: code.to_owned(),
+        message,
+        next,
+    }
+}
+
+fn reload_warning(snapshot: &Snapshot, failure: &ReloadFailure) -> WarningView {
+    let first_line = failure.message.lines().next().unwrap_or_default();
+    warning(
+        "reload_failed",
+        format!(
+            "reload at {} failed, the running state is older than the file: {first_line}",
+            failure.at
+        ),
+        Some(format!("xlb check {}", snapshot.desired.path.display())),
+    )
+}
+
+/// VIPs and SNAT addresses that packets do not reach.
+fn addresses(snapshot: &Snapshot) -> impl Iterator<Item = WarningView> + '_ {
+    snapshot.presence.iter().filter_map(|address| {
+        let role = match address.role {
+            AddressRole::Vip => "VIP",
+            AddressRole::Snat => "SNAT address",
+        };
+        match address.presence.as_str() {
+            "missing" => Some(warning(
+                "address_missing",
+                format!(
+                    "{role} {} is not an address of this host: nobody answers ARP or neighbour discovery for it",
+                    address.address
+                ),
+                address.next.clone(),
+            )),
+            "routed" => Some(warning(
+                "address_routed",
+                format!(
+                    "{role} {} is outside our networks: a router must send it here",
+                    address.address
+                ),
+                address.next.clone(),
+            )),
+            _ => None,
+        }
+    })
+}
+
+/// A full-NAT service without a source address of its family drops every new connection.
+fn snat<'a>(snapshot: &'a Snapshot, services: &'a [ServiceView]) -> impl Iterator<Item = WarningView> + 'a {
+    let settings = snapshot.image.settings;
+    services
+        .iter()
+        .filter(|service| service.mode == "full_nat")
+        .flat_map(move |service| {
+            let missing = |count: u32, v4: bool| count == 0 && service.vips.iter().any(|vip| vip.is_ipv4() == v4);
+            let families = [
+                (missing(settings.snat4_count, true), "IPv4"),
+                (missing(settings.snat6_count, false), "IPv6"),
+            ];
+            families.into_iter().filter(|(missing, _)| *missing).map(|(_, family)| {
+                warning(
+                    "no_snat_address",
+                    format!(
+                        "service {}: no {family} SNAT address, its {family} connections are dropped (no_snat_address)",
+                        service.name
+                    ),
+                    Some(format!("give the interface an {family} address, or set snat_addresses")),
+                )
+            })
+        })
+}
+
+/// Backends that take flows but whose next hop is unknown.
+fn hops<'a>(snapshot: &'a Snapshot, services: &'a [ServiceView]) -> impl Iterator<Item = WarningView> + 'a {
+    let unreachable =
+        |backend: &&crate::view::BackendView| backend.state == BackendState::Active && backend.hop.is_none();
+    services.iter().flat_map(move |service| {
+        service.backends.iter().filter(unreachable).map(move |backend| {
+            let why = snapshot.hop_problems.get(&backend.address);
+            let why = why.map_or_else(|| "not resolved yet".to_owned(), ToString::to_string);
+            warning(
+                "no_next_hop",
+                format!(
+                    "{}/{}: no next hop towards {}: {why}",
+                    service.name, backend.name, backend.address
+                ),
+                Some(format!("ip route get {}", backend.address)),
+            )
+        })
+    })
+}
+
+fn table(table: &TableView) -> Option<WarningView> {
+    let full = table.used * 100 >= table.capacity * FULL_PERCENT && table.capacity > 0;
+    let key = match table.name.as_str() {
+        "connections4" | "connections6" => "connections",
+        other => other,
+    };
+    full.then(|| {
+        warning(
+            "table_full",
+            format!(
+                "{} is {}% full ({} of {})",
+                table.name,
+                table.used * 100 / table.capacity,
+                table.used,
+                table.capacity
+            ),
+            Some(format!(
+                "raise [limits] {key}; the new size needs 'xlb unload' and a start (drops flows)"
+            )),
+        )
+    })
+}
+
+/// Keys that a reload cannot change.
+fn restart_only(running: &Config, wanted: &Config) -> Option<WarningView> {
+    let (old, new) = (&running.agent, &wanted.agent);
+    let keys = [
+        ("socket", old.socket == new.socket),
+        ("http", old.http == new.http),
+        ("pin_dir", old.pin_dir == new.pin_dir),
+        ("xdp_mode", old.xdp_mode == new.xdp_mode),
+        ("[limits]", running.limits == wanted.limits),
+    ];
+    let changed: Vec<&str> = keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
+    (!changed.is_empty()).then(|| {
+        warning(
+            "restart_needed",
+            format!(
+                "the config changed {}, which only a restart of the agent puts in force",
+                changed.join(", ")
+            ),
+            Some("restart the agent; traffic goes on meanwhile".to_owned()),
+        )
+    })
+}

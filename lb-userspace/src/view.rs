@@ -1,1 +1,0 @@
-//! Serde view types shared by CLI and API.

@@ -1,0 +1,21 @@
+//! What people and programs see of the agent: one serde type per answer, shared by API, CLI, demo and tests.
+//!
+//! It holds no logic beyond text of its own enums and must not name the modules that fill it. JSON keys are stable
+//! within one [`SCHEMA`]; units stand in the key names.
+
+mod drops;
+mod requests;
+mod status;
+mod time;
+
+pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
+pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
+pub use status::{
+    AddressRole, AddressView, AgentView, BackendState, BackendView, ConfigView, CountersView, FailedOpView, HealthView,
+    HopView, InterfaceView, Overall, OverrideView, ProgramView, RatesView, ServiceState, ServiceView, SnatView,
+    StatusView, TableView, Verdict, WarningView,
+};
+pub use time::{Timestamp, ago};
+
+/// Version of every JSON document in this module.
+pub const SCHEMA: u32 = 1;

@@ -1,0 +1,83 @@
+//! Bodies of the writing API calls and their answers.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddBackend {
+    /// Service to add to.
+    pub service: String,
+    /// Default: `address:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Address of the backend.
+    pub address: IpAddr,
+    /// Default: the service's `internal_port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Change only the running state, not the config file.
+    #[serde(default)]
+    pub runtime: bool,
+}
+
+/// A change that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Service.
+    pub service: String,
+    /// Backend.
+    pub backend: String,
+    /// Image that holds it.
+    pub generation: u64,
+    /// Where it stands: the config file's path, or `runtime`.
+    pub stored: String,
+    /// What was done, in a sentence.
+    pub message: String,
+}
+
+/// A reload that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Image that holds it.
+    pub generation: u64,
+    /// Warnings of the config check, rendered.
+    pub warnings: Vec<String>,
+}
+
+/// Every error body of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// For programs.
+    pub code: ErrorCode,
+    /// What was tried, on what, what was found, and what was undone.
+    pub message: String,
+    /// The next step.
+    pub next: Option<String>,
+}
+
+/// Classes of API errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request itself is wrong.
+    BadRequest,
+    /// No such service, backend or path.
+    NotFound,
+    /// It exists already.
+    Exists,
+    /// The config that would result, or the config file, does not pass the check.
+    BadConfig,
+    /// The config file cannot be written (symlink, read-only, changed since it was read).
+    NotWritable,
+    /// A map write failed; the change was undone or is retried, as the message says.
+    ApplyFailed,
+    /// The agent is stopping or stuck.
+    Unavailable,
+}
