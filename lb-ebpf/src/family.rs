@@ -31,8 +31,10 @@ pub trait Family: Sized {
     type SweepItem: Copy;
 
     /// From a header or map.
-    fn from_wire(wire: Self::Wire) -> Self::Addr;
+    fn from_wire(wire: &Self::Wire) -> Self::Addr;
     /// Into a header or map.
+    fn put(addr: Self::Addr, wire: &mut Self::Wire);
+    /// As a header or map has it.
     fn to_wire(addr: Self::Addr) -> Self::Wire;
     /// An address as one word for the hashes.
     fn word(addr: Self::Addr) -> u32;
@@ -125,8 +127,8 @@ macro_rules! flow_tables {
         #[inline(always)]
         fn tag(key: &$key) -> u32 {
             hash::key_tag(
-                Self::word(Self::from_wire(key.src)),
-                Self::word(Self::from_wire(key.dst)),
+                Self::word(Self::from_wire(&key.src)),
+                Self::word(Self::from_wire(&key.dst)),
                 key.src_port,
                 key.dst_port,
                 key.protocol as u8,
@@ -137,8 +139,8 @@ macro_rules! flow_tables {
         fn unpack(value: &$value) -> Flow<Self::Addr> {
             Flow {
                 conn_id: value.conn_id,
-                new_src: Self::from_wire(value.new_src),
-                new_dst: Self::from_wire(value.new_dst),
+                new_src: Self::from_wire(&value.new_src),
+                new_dst: Self::from_wire(&value.new_dst),
                 new_src_port: value.new_src_port,
                 new_dst_port: value.new_dst_port,
                 l3_delta: value.l3_delta,
@@ -161,8 +163,8 @@ macro_rules! flow_tables {
         #[inline(always)]
         fn unpack_into(value: &$value, flow: &mut Flow<Self::Addr>) {
             flow.conn_id = value.conn_id;
-            flow.new_src = Self::from_wire(value.new_src);
-            flow.new_dst = Self::from_wire(value.new_dst);
+            flow.new_src = Self::from_wire(&value.new_src);
+            flow.new_dst = Self::from_wire(&value.new_dst);
             flow.new_src_port = value.new_src_port;
             flow.new_dst_port = value.new_dst_port;
             flow.l3_delta = value.l3_delta;
@@ -184,8 +186,8 @@ macro_rules! flow_tables {
         #[inline(always)]
         fn pack_into(flow: &Flow<Self::Addr>, value: &mut $value) {
             value.conn_id = flow.conn_id;
-            value.new_src = Self::to_wire(flow.new_src);
-            value.new_dst = Self::to_wire(flow.new_dst);
+            Self::put(flow.new_src, &mut value.new_src);
+            Self::put(flow.new_dst, &mut value.new_dst);
             value.new_src_port = flow.new_src_port;
             value.new_dst_port = flow.new_dst_port;
             value.l3_delta = flow.l3_delta;
@@ -227,8 +229,8 @@ macro_rules! flow_tables {
 
         #[inline(always)]
         fn peer_key(value: &$value, protocol: u8, key: &mut $key) {
-            key.src = value.new_dst;
-            key.dst = value.new_src;
+            Self::put(Self::from_wire(&value.new_dst), &mut key.src);
+            Self::put(Self::from_wire(&value.new_src), &mut key.dst);
             key.src_port = value.new_dst_port;
             key.dst_port = value.new_src_port;
             key.protocol = protocol as u32;
@@ -251,8 +253,13 @@ impl Family for V4 {
     type Addr = [u8; 4];
 
     #[inline(always)]
-    fn from_wire(wire: [u8; 4]) -> [u8; 4] {
-        wire
+    fn from_wire(wire: &[u8; 4]) -> [u8; 4] {
+        *wire
+    }
+
+    #[inline(always)]
+    fn put(addr: [u8; 4], wire: &mut [u8; 4]) {
+        *wire = addr;
     }
 
     #[inline(always)]
@@ -309,8 +316,17 @@ impl Family for V6 {
     type Addr = [u64; 2];
 
     #[inline(always)]
-    fn from_wire(wire: [u8; 16]) -> [u64; 2] {
-        bytemuck::cast(wire)
+    fn from_wire(wire: &[u8; 16]) -> [u64; 2] {
+        // Two loads; assigned whole, sixteen bytes of alignment 1 are copied one by one.
+        let [first, second]: &[[u8; 8]; 2] = bytemuck::cast_ref(wire);
+        [u64::from_ne_bytes(*first), u64::from_ne_bytes(*second)]
+    }
+
+    #[inline(always)]
+    fn put([first, second]: [u64; 2], wire: &mut [u8; 16]) {
+        let [to_first, to_second]: &mut [[u8; 8]; 2] = bytemuck::cast_mut(wire);
+        *to_first = first.to_ne_bytes();
+        *to_second = second.to_ne_bytes();
     }
 
     #[inline(always)]
@@ -333,7 +349,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn unmapped(addr: &Addr) -> [u64; 2] {
-        Self::from_wire(*addr)
+        Self::from_wire(addr)
     }
 
     #[inline(always)]

@@ -161,8 +161,8 @@ pub fn plain6<P: Packet>(packet: &P) -> Plain<V6> {
         return Plain::Not;
     };
     Plain::Facts(Facts {
-        src: V6::from_wire(ip.src_addr),
-        dst: V6::from_wire(ip.dst_addr),
+        src: V6::from_wire(&ip.src_addr),
+        dst: V6::from_wire(&ip.dst_addr),
         src_port,
         dst_port,
         protocol: ip.next_hdr,

@@ -77,7 +77,9 @@ impl Echoes for V6 {
         let head = packet.get_mut::<EthIpv6>(Offset::START)?;
         swap_macs(&mut head.eth);
         head.ip.hop_limit = OUR_TTL;
-        (head.ip.src_addr, head.ip.dst_addr) = (head.ip.dst_addr, head.ip.src_addr);
+        let (src, dst) = (V6::from_wire(&head.ip.src_addr), V6::from_wire(&head.ip.dst_addr));
+        V6::put(dst, &mut head.ip.src_addr);
+        V6::put(src, &mut head.ip.dst_addr);
         Some(())
     }
 }

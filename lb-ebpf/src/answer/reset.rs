@@ -67,8 +67,8 @@ impl Resets for V6 {
         ip.payload_len = 20_u16.to_be_bytes();
         ip.next_hdr = IPPROTO_TCP;
         ip.hop_limit = OUR_TTL;
-        ip.src_addr = V6::to_wire(facts.dst);
-        ip.dst_addr = V6::to_wire(facts.src);
+        V6::put(facts.dst, &mut ip.src_addr);
+        V6::put(facts.src, &mut ip.dst_addr);
         Some(())
     }
 }

@@ -42,7 +42,7 @@ pub fn parse<P: Packet, T: Tables>(
 ) -> Result<Facts<V6>, Verdict> {
     let [version, ..] = ip.vcf;
     let is_v6 = version >> 4 == 6;
-    let (src, dst) = (V6::from_wire(ip.src_addr), V6::from_wire(ip.dst_addr));
+    let (src, dst) = (V6::from_wire(&ip.src_addr), V6::from_wire(&ip.dst_addr));
     let walked = if is_v6 {
         walk(packet, ip.next_hdr)
     } else {

@@ -101,8 +101,8 @@ impl Rewrite for V6 {
         let head = packet.get_mut::<EthIpv6>(Offset::START)?;
         set_macs(&mut head.eth, macs);
         head.ip.hop_limit = head.ip.hop_limit.wrapping_sub(1);
-        head.ip.src_addr = V6::to_wire(flow.new_src);
-        head.ip.dst_addr = V6::to_wire(flow.new_dst);
+        V6::put(flow.new_src, &mut head.ip.src_addr);
+        V6::put(flow.new_dst, &mut head.ip.dst_addr);
         Some(())
     }
 }
