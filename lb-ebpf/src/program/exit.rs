@@ -18,6 +18,8 @@ use super::{
 #[inline(always)]
 pub(crate) fn exit(packet: &XdpPacket, verdict: Verdict) -> u32 {
     let bytes = packet.linear_bytes() as u64;
+    #[cfg(feature = "log")]
+    log(packet, verdict);
     match verdict.outcome() {
         Outcome::ToBackend(backend_id, way) => {
             Maps.count(backend_id, |stats| {
@@ -70,4 +72,30 @@ fn count(reason: u32, bytes: u64) {
         stats.packets = stats.packets.wrapping_add(1);
         stats.bytes = stats.bytes.wrapping_add(bytes);
     }
+}
+
+/// One line a packet, behind `AYA_LOG_LEVEL`: only the object built for packet logging has it.
+#[cfg(feature = "log")]
+#[inline(always)]
+fn log(packet: &XdpPacket, verdict: Verdict) {
+    let (what, index, to) = match verdict.outcome() {
+        Outcome::Pass(reason) => ("pass", reason, Way::Tx),
+        Outcome::Drop(reason) => ("drop", reason, Way::Tx),
+        Outcome::Answer(reason, way) => ("answer", reason, way),
+        Outcome::ToBackend(backend_id, way) => ("to_backend", backend_id, way),
+        Outcome::ToClient(backend_id, way) => ("to_client", backend_id, way),
+    };
+    let to = match to {
+        Way::Tx => 0,
+        Way::Redirect(ifindex) => ifindex,
+    };
+    aya_log_ebpf::info!(
+        &packet.context(),
+        "{} index={} from_ifindex={} to_ifindex={} bytes={}",
+        what,
+        index,
+        packet.ingress_ifindex(),
+        to,
+        packet.linear_bytes(),
+    );
 }
