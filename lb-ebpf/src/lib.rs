@@ -32,4 +32,6 @@ pub mod verdict;
 pub mod work;
 
 #[cfg(test)]
-mod testing {}
+mod pipeline_tests;
+#[cfg(test)]
+mod testing;
