@@ -23,10 +23,11 @@ pub(super) fn look(pin_dir: &Path, shapes: &[Shape]) -> Result<Adoption, Datapla
             .any(|pin| matches!(pin.kind, Kind::Map(map) if map == name))
     };
     let interfaces: Vec<String> = found.iter().filter_map(|pin| link_name(&pin.kind)).collect();
-    let missing: Vec<String> = names::MAPS
+    // Maps without a shape are the program's own scratch: they come with each load and are not pinned.
+    let missing: Vec<String> = shapes
         .iter()
-        .filter(|map| !has(map))
-        .map(|map| (*map).to_owned())
+        .filter(|shape| !has(shape.name))
+        .map(|shape| shape.name.to_owned())
         .collect();
 
     if !has(names::SETTINGS) && interfaces.is_empty() {
