@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
@@ -23,6 +24,16 @@ pub(crate) fn cargo<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> 
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(crate::root());
     command
+}
+
+/// The target directory this program was built into: cargo has its reasons for it
+/// (`CARGO_TARGET_DIR`, config files).
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let own = env::current_exe().context("path of this program")?;
+    own.ancestors()
+        .find(|directory| directory.join("CACHEDIR.TAG").is_file())
+        .map(PathBuf::from)
+        .with_context(|| format!("{} is in no target directory of cargo", own.display()))
 }
 
 /// As typed, for messages.

@@ -3,12 +3,10 @@
 //! Sets up, builds the agent and the demo's own program (crate xlb-tests, which shares the tests' namespaces and peers),
 //! and becomes that program.
 
-use std::env;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use crate::command;
 use crate::setup::{self, Root, Scope};
@@ -27,7 +25,7 @@ pub(crate) struct Arguments {
 /// Becomes the demo; comes back only with an error.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::run(Scope::Everything)?;
-    let target = target_dir()?;
+    let target = command::target_directory()?;
     command::run_with_progress(
         "building the agent and the demo",
         command::cargo(["build", "--package", "lb-userspace", "--package", "xlb-tests"])
@@ -53,13 +51,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         demo.arg("--end");
     }
     Err(anyhow!(demo.exec()).context(format!("start '{}'", command::shown(&demo))))
-}
-
-/// The target directory this program was built into: cargo has its reasons for it (`CARGO_TARGET_DIR`, config files).
-fn target_dir() -> Result<PathBuf> {
-    let own = env::current_exe().context("path of this program")?;
-    own.ancestors()
-        .nth(2)
-        .map(PathBuf::from)
-        .with_context(|| format!("{} is in no target directory", own.display()))
 }

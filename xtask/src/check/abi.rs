@@ -14,6 +14,8 @@ use super::btf::{Btf, Type, TypeId};
 use super::{Findings, Golden, golden};
 
 const GOLDEN: &str = "tests/golden/abi.txt";
+/// How aya writes that a queue has no key.
+const NO_KEY: &str = "()";
 
 /// Compares the object's maps with the golden file, and with lb-common's list of names.
 pub(super) fn check(root: &Path, object: &[u8], how: Golden, findings: &mut Findings) -> Result<()> {
@@ -69,8 +71,10 @@ fn describe(btf: &Btf, maps: &[(&str, TypeId)]) -> Result<String> {
         let map = MapDefinition::find(btf, *id).with_context(|| format!("map {name}"))?;
         write!(text, "map {name} {}", kind_name(map.kind))?;
         for (role, id) in [("key", map.key), ("value", map.value)] {
-            if let Some(id) = id {
-                write!(text, " {role} {}", type_name(btf, id)?)?;
+            let Some(id) = id else { continue };
+            let name = type_name(btf, id)?;
+            if name != NO_KEY {
+                write!(text, " {role} {name}")?;
                 collect(btf, id, &mut structs)?;
             }
         }
@@ -177,6 +181,8 @@ fn kind_name(kind: u32) -> String {
         11 => "lpm_trie".into(),
         12 => "array_of_maps".into(),
         14 => "devmap".into(),
+        22 => "queue".into(),
+        23 => "stack".into(),
         25 => "devmap_hash".into(),
         27 => "ringbuf".into(),
         other => format!("type_{other}"),

@@ -1,12 +1,11 @@
 //! The layer rules of ARCHITECTURE.md: which code may name what. Looks at the text of the code
 //! without comments and unit tests; a rule is a place and the words that must not stand there.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Findings, rust_files, without_tests};
+use super::{Findings, read_text, rust_files, without_tests};
 
 /// Words that a place must not name.
 struct Rule {
@@ -104,8 +103,7 @@ pub(super) fn check(root: &Path, findings: &mut Findings) -> Result<()> {
                 if rule.except.iter().any(|except| name.starts_with(except)) {
                     continue;
                 }
-                let source = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-                apply(rule, &name.display().to_string(), &source, findings);
+                apply(rule, &name.display().to_string(), &read_text(&file)?, findings);
             }
         }
     }

@@ -60,7 +60,7 @@ fn check_objects(root: &Path, golden: Golden, findings: &mut Findings) -> Result
     // Type-checking the agent runs its build script, which makes the objects.
     let mut cargo = command::cargo(["check", "--quiet", "--package", "lb-userspace"]);
     command::run_inherited(&mut cargo).context("build the BPF objects")?;
-    let directory = target_directory(root).join("bpf");
+    let directory = command::target_directory()?.join("bpf");
     for name in ["xlb.bpf.o", "xlb-log.bpf.o"] {
         let path = directory.join(name);
         let bytes = read(&path)?;
@@ -70,14 +70,6 @@ fn check_objects(root: &Path, golden: Golden, findings: &mut Findings) -> Result
         }
     }
     Ok(())
-}
-
-/// Where this xtask was built, and so where cargo puts the objects.
-fn target_directory(root: &Path) -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    own.ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").is_file())
-        .map_or_else(|| root.join("target"), Path::to_owned)
 }
 
 /// Compares a derived file with its source, or rewrites it.
@@ -104,9 +96,11 @@ fn golden(path: &Path, expected: &str, golden: Golden, findings: &mut Findings) 
     Ok(())
 }
 
-/// Every Rust source file below a directory, sorted. A directory that is not there has none.
+/// Every Rust source file below a directory, sorted, without the modules that only tests have. A
+/// directory that is not there has none.
 fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
+    let mut test_modules = Vec::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(directory) = pending.pop() {
         if !directory.is_dir() {
@@ -117,22 +111,89 @@ fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
             if path.is_dir() {
                 pending.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = read_text(&path)?;
+                let children = directory_of_children(&path);
+                test_modules.extend(test_modules_of(&source).map(|name| children.join(name)));
                 files.push(path);
             }
         }
     }
+    files.retain(|file| {
+        !test_modules
+            .iter()
+            .any(|module| file.with_extension("").starts_with(module))
+    });
     files.sort();
     Ok(files)
+}
+
+/// Where the modules that a file declares lie: beside `mod.rs` and crate roots, else in a
+/// directory of the file's name.
+fn directory_of_children(file: &Path) -> PathBuf {
+    let own = ["mod.rs", "lib.rs", "main.rs"].iter().any(|root| file.ends_with(root));
+    if own {
+        file.with_file_name("")
+    } else {
+        file.with_extension("")
+    }
+}
+
+/// Names of the modules in files of their own that stand under `#[cfg(test)]`.
+fn test_modules_of(source: &str) -> impl Iterator<Item = &str> {
+    source.split("#[cfg(test)]\n").skip(1).filter_map(|after| {
+        let line = after.lines().next()?.trim();
+        let declaration = line.strip_suffix(';')?;
+        let (_visibility, name) = declaration.split_once("mod ")?;
+        Some(name)
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
+fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
 /// The part of a source file before its unit tests.
 fn without_tests(source: &str) -> &str {
-    source
-        .find("\n#[cfg(test)]\nmod ")
-        .and_then(|end| source.get(..end))
-        .unwrap_or(source)
+    let tests = |start: &usize| {
+        let declaration = source.get(*start..).and_then(|rest| rest.lines().nth(2));
+        declaration.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+    };
+    let end = source
+        .match_indices("\n#[cfg(test)]\n")
+        .map(|(start, _)| start)
+        .find(tests);
+    end.and_then(|end| source.get(..end)).unwrap_or(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_code_before_the_unit_tests_is_looked_at() {
+        let source = "mod a;\n#[cfg(test)]\nmod testing;\nfn f() {}\n#[cfg(test)]\nmod tests {\n}\n";
+        assert_eq!(without_tests(source), "mod a;\n#[cfg(test)]\nmod testing;\nfn f() {}");
+        assert_eq!(without_tests("fn f() {}\n"), "fn f() {}\n");
+        assert_eq!(test_modules_of(source).collect::<Vec<_>>(), ["testing"]);
+    }
+
+    #[test]
+    fn modules_lie_beside_roots_and_below_other_files() {
+        assert_eq!(
+            directory_of_children(Path::new("src/lib.rs")).join("a"),
+            Path::new("src/a")
+        );
+        assert_eq!(
+            directory_of_children(Path::new("src/a/mod.rs")).join("b"),
+            Path::new("src/a/b")
+        );
+        assert_eq!(
+            directory_of_children(Path::new("src/a.rs")).join("b"),
+            Path::new("src/a/b")
+        );
+    }
 }

@@ -1,11 +1,10 @@
 //! STYLE's size rule, as hints: a module that outgrew its name is split by noun.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Findings, rust_files, without_tests};
+use super::{Findings, read_text, rust_files, without_tests};
 
 /// Lines of a module without its unit tests.
 const MODULE_LINES: usize = 250;
@@ -14,7 +13,7 @@ const MODULE_LINES: usize = 250;
 pub(super) fn check(root: &Path, findings: &mut Findings) -> Result<()> {
     for krate in ["lb-common", "lb-ebpf", "lb-userspace", "xtask"] {
         for file in rust_files(&root.join(krate).join("src"))? {
-            let source = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+            let source = read_text(&file)?;
             let lines = without_tests(&source).lines().count();
             if lines > MODULE_LINES {
                 let name = file.strip_prefix(root).unwrap_or(&file).display();

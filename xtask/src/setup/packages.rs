@@ -2,7 +2,7 @@
 
 /// A program that tests or the demo start.
 pub(crate) struct Tool {
-    /// What is looked for in PATH and in the sbin directories.
+    /// What is looked for in PATH and in the sbin directories; a whole path where another of that name will not do.
     pub(crate) program: &'static str,
     /// The Debian package that has it.
     pub(crate) package: &'static str,
@@ -40,8 +40,8 @@ pub(crate) const TOOLS: &[Tool] = &[
         service: Some("nginx"),
         ..tool("nginx", "nginx", "real web servers on the backends' internal ports")
     },
-    tool("python3", "python3", "runs scapy"),
-    tool("scapy", "python3-scapy", "an independent judge of checksums"),
+    tool("/usr/bin/python3", "python3", "runs scapy"),
+    tool("/usr/bin/scapy", "python3-scapy", "an independent judge of checksums"),
     tool("tcpdump", "tcpdump", "captures on each side of the balancer"),
     tool(
         "tshark",
