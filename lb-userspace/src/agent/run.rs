@@ -66,6 +66,7 @@ pub enum AgentError {
 
 /// Runs the agent until it is told to stop. Traffic goes on after it.
 pub fn run(options: &RunOptions) -> Result<(), AgentError> {
+    let started = Timestamp::now();
     let (desired, _) = Desired::read(&options.config, &[])?;
     for warning in &desired.warnings {
         tracing::warn!(object = "config", code = warning.code, cause = %warning.message, line = warning.line, "config");
@@ -77,22 +78,22 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         .enable_all()
         .build()
         .map_err(system("start the async runtime"))?;
-    let kernel = Kernel::open(&desired, options.packet_log)?;
+    let kernel = Kernel::open(&desired, options.packet_log, started)?;
     runtime.block_on(serve(&runtime, kernel, desired))
 }
 
 /// The open dataplane with what it found.
 struct Kernel {
-    // Declared first: dropped after the dataplane would be too late for nobody, but the lock must not outlive it by much.
     dataplane: Dataplane,
     adoption: Adoption,
     hz: u32,
     packet_log: LogObject,
+    started: Timestamp,
     _lock: PinLock,
 }
 
 impl Kernel {
-    fn open(desired: &Desired, packet_log: LogObject) -> Result<Self, AgentError> {
+    fn open(desired: &Desired, packet_log: LogObject, started: Timestamp) -> Result<Self, AgentError> {
         let agent = &desired.config.agent;
         let lock = dataplane::lock(&agent.pin_dir)?;
         let hz = dataplane::kernel_hz()?;
@@ -109,6 +110,7 @@ impl Kernel {
             adoption,
             hz,
             packet_log,
+            started,
             _lock: lock,
         })
     }
@@ -283,7 +285,7 @@ fn origin(kernel: &Kernel, desired: &Desired, http_error: Option<String>) -> Ori
     }
     Origin {
         pid: std::process::id(),
-        started: Timestamp::now(),
+        started: kernel.started,
         pin_dir: kernel.dataplane.pin_dir().to_owned(),
         features,
         adoption: match kernel.adoption {

@@ -116,9 +116,10 @@ impl Drop for Staged {
 
 fn unchanged(target: &Path, expected: &str) -> Result<(), StageError> {
     let found = fs::read(target).map_err(io_error(target, "read"))?;
-    match found == expected.as_bytes() {
-        true => Ok(()),
-        false => Err(StageError::ChangedOnDisk(target.to_owned())),
+    if found == expected.as_bytes() {
+        Ok(())
+    } else {
+        Err(StageError::ChangedOnDisk(target.to_owned()))
     }
 }
 

@@ -108,12 +108,13 @@ fn text(view: &CheckView) -> String {
     let (errors, all) = (errors.count(), view.diagnostics.len());
     let file = view.file.display();
     let warnings = all - errors;
-    let summary = match view.ok {
-        true => format!(
+    let summary = if view.ok {
+        format!(
             "{file}: ok, {} services, {} backends, {warnings} warnings",
             view.services, view.backends
-        ),
-        false => format!("{file}: {errors} errors, {warnings} warnings; nothing was applied"),
+        )
+    } else {
+        format!("{file}: {errors} errors, {warnings} warnings; nothing was applied")
     };
     output::line(&mut text, &summary);
     text

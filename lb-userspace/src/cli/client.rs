@@ -120,13 +120,18 @@ impl From<&Socket> for Client {
 
 /// A name as one segment of a path (RFC 3986, 3.3).
 pub(super) fn path_segment(name: &str) -> String {
-    name.bytes().fold(String::with_capacity(name.len()), |mut path, byte| {
+    let mut path = String::with_capacity(name.len());
+    for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
-            _ => path.push_str(&format!("%{byte:02X}")),
+            _ => path.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]),
         }
-        path
-    })
+    }
+    path
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from_digit(nibble.into(), 16).map_or('0', |digit| digit.to_ascii_uppercase())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::{self, Paint};
 use super::table::{Rows, Tone, plain, short};
-use crate::view::{DropRow, DropsView};
+use crate::view::{DropRow, DropsView, approximate};
 
 /// Asks twice, `interval` apart, and prints counts and rates.
 pub(super) fn drops(args: &DropsArgs) -> Result<Exit, CliError> {
@@ -41,7 +41,7 @@ enum Rare {
 
 fn with_rates(mut view: DropsView, before: &DropsView, seconds: f64) -> DropsView {
     view.interval_s = seconds;
-    let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+    let rate = |now: u64, before: u64| approximate(now.saturating_sub(before)) / seconds;
     let pairs = [
         (&mut view.drops, &before.drops),
         (&mut view.passes, &before.passes),
@@ -118,7 +118,7 @@ fn tx_section(text: &mut String, view: &DropsView, paint: Paint) {
         return;
     }
     if view.tx_errors.is_empty() {
-        output::line(text, &format!("lost by the kernel after a redirect: nothing"));
+        output::line(text, "lost by the kernel after a redirect: nothing");
         return;
     }
     let headings = [

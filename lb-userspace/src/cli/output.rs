@@ -29,7 +29,11 @@ impl Paint {
 
     fn given(is_terminal: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if wanted && is_terminal { Self::Color } else { Self::Plain }
+        if wanted && is_terminal {
+            Self::Color
+        } else {
+            Self::Plain
+        }
     }
 }
 

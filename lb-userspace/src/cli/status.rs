@@ -5,7 +5,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::{self, Paint};
 use super::table::{Rows, Tone, plain, short};
-use crate::view::{BackendState, BackendView, Overall, ServiceView, StatusView, Verdict, ago};
+use crate::view::{BackendState, BackendView, Overall, ServiceView, StatusView, TableView, Verdict, ago};
 
 /// Backends that the one-screen table shows before it says how many are left out.
 const SCREEN_ROWS: usize = 15;
@@ -111,6 +111,7 @@ fn header(view: &StatusView, detail: Detail) -> String {
     let tables: Vec<String> = view
         .tables
         .iter()
+        .filter(|table| detail == Detail::Wide || is_shown(table))
         .map(|table| format!("{} {}/{}", table.name, table.used, table.capacity))
         .collect();
     line(&mut text, "tables", &tables.join("  "));
@@ -154,6 +155,11 @@ fn header(view: &StatusView, detail: Detail) -> String {
         );
     }
     text
+}
+
+/// Connections, and what is filling up.
+fn is_shown(table: &TableView) -> bool {
+    table.name.starts_with("connections") || table.used * 2 >= table.capacity
 }
 
 fn problems(view: &StatusView, detail: Detail) -> String {
@@ -279,9 +285,10 @@ fn row(view: &StatusView, service: &ServiceView, backend: &BackendView) -> [(Str
 /// Name and `address:internal_port`, once where they are the same.
 fn target(backend: &BackendView) -> String {
     let socket = std::net::SocketAddr::new(backend.address, backend.internal_port).to_string();
-    match backend.name == socket {
-        true => socket,
-        false => format!("{} {socket}", backend.name),
+    if backend.name == socket {
+        socket
+    } else {
+        format!("{} {socket}", backend.name)
     }
 }
 

@@ -44,16 +44,17 @@ fn text(view: &UnloadView) -> String {
     if view.pins_removed == 0 && view.interfaces.is_empty() {
         return format!("nothing is loaded under {directory}\n");
     }
-    let interfaces = match view.interfaces.is_empty() {
-        true => "no interface was attached".to_owned(),
-        false => format!("detached {}", view.interfaces.join(", ")),
+    let interfaces = if view.interfaces.is_empty() {
+        "no interface was attached".to_owned()
+    } else {
+        format!("detached {}", view.interfaces.join(", "))
     };
     let mut text = format!(
         "{interfaces}; removed {} pins under {directory}; nothing is forwarded any more, connections are lost\n",
         view.pins_removed
     );
     for kept in &view.kept {
-        text.push_str(&format!("kept {}: not made by xlb\n", kept.display()));
+        output::line(&mut text, &format!("kept {}: not made by xlb", kept.display()));
     }
     text
 }

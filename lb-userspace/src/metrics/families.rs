@@ -7,9 +7,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::view::{BackendView, DropRow, DropsView, Overall, ServiceView, StatusView, Verdict};
+use crate::view::{BackendView, DropRow, DropsView, Overall, ServiceView, StatusView, Verdict, approximate};
 
 type Encoded = Result<(), fmt::Error>;
+/// Name, help and value of one family per backend.
+type PerBackend<Value> = (&'static str, &'static str, fn(&BackendView) -> Value);
 
 /// Agent, interfaces, tables.
 pub(super) fn agent(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) -> Encoded {
@@ -25,12 +27,12 @@ pub(super) fn agent(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) ->
         (
             "xlb_start_time_seconds",
             "When the agent started, in seconds since 1970.",
-            agent.started.unix_s as f64,
+            approximate(agent.started.unix_s),
         ),
         (
             "xlb_generation",
             "Images applied to the kernel since the agent started.",
-            agent.generation as f64,
+            approximate(agent.generation),
         ),
         (
             "xlb_degraded",
@@ -45,21 +47,21 @@ pub(super) fn agent(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) ->
         (
             "xlb_failed_map_writes",
             "Map writes that failed and are tried again.",
-            status.failed_ops.len() as f64,
+            approximate(status.failed_ops.len() as u64),
         ),
         (
             "xlb_warnings",
             "Warnings in `xlb status`.",
-            status.warnings.len() as f64,
+            approximate(status.warnings.len() as u64),
         ),
     ];
     for (name, help, value) in singles {
-        gauge(&mut family(encoder, name, help, MetricType::Gauge)?, NONE, value)?;
+        ConstGauge::new(value).encode(family(encoder, name, help, MetricType::Gauge)?)?;
     }
     interfaces(encoder, status)?;
     let mut used = family(encoder, "xlb_table_entries", "Entries in use.", MetricType::Gauge)?;
     for table in &status.tables {
-        gauge(&mut used, &[("table", &table.name)], table.used as f64)?;
+        gauge(&mut used, &[("table", &table.name)], approximate(table.used))?;
     }
     let mut capacity = family(
         encoder,
@@ -68,7 +70,7 @@ pub(super) fn agent(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) ->
         MetricType::Gauge,
     )?;
     for table in &status.tables {
-        gauge(&mut capacity, &[("table", &table.name)], table.capacity as f64)?;
+        gauge(&mut capacity, &[("table", &table.name)], approximate(table.capacity))?;
     }
     Ok(())
 }
@@ -106,27 +108,26 @@ fn interfaces(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) -> Encod
 
 /// Per backend: counters, state, health.
 pub(super) fn backends(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) -> Encoded {
-    let directed: [(&str, &str, [fn(&BackendView) -> u64; 2]); 2] = [
-        (
-            "xlb_backend_packets",
-            "Packets forwarded.",
-            [|b| b.counters.packets_in, |b| b.counters.packets_out],
-        ),
+    let directed: [PerBackend<[u64; 2]>; 2] = [
+        ("xlb_backend_packets", "Packets forwarded.", |b| {
+            [b.counters.packets_in, b.counters.packets_out]
+        }),
         (
             "xlb_backend_bytes",
             "Bytes forwarded, Ethernet headers included.",
-            [|b| b.counters.bytes_in, |b| b.counters.bytes_out],
+            |b| [b.counters.bytes_in, b.counters.bytes_out],
         ),
     ];
-    for (name, help, [from_clients, to_clients]) in directed {
+    for (name, help, values) in directed {
         let mut metric = family(encoder, name, help, MetricType::Counter)?;
         for (service, backend) in each(status) {
             let [a, b] = labels(service, backend);
-            counter(&mut metric, &[a, b, ("direction", "in")], from_clients(backend))?;
-            counter(&mut metric, &[a, b, ("direction", "out")], to_clients(backend))?;
+            let [from_clients, to_clients] = values(backend);
+            counter(&mut metric, &[a, b, ("direction", "in")], from_clients)?;
+            counter(&mut metric, &[a, b, ("direction", "out")], to_clients)?;
         }
     }
-    let counters: [(&str, &str, fn(&BackendView) -> u64); 4] = [
+    let counters: [PerBackend<u64>; 4] = [
         (
             "xlb_backend_connections_new",
             "Connections begun, half-open ones included.",
@@ -152,9 +153,9 @@ pub(super) fn backends(encoder: &mut DescriptorEncoder<'_>, status: &StatusView)
             counter(&mut metric, &labels(service, backend), value(backend))?;
         }
     }
-    let gauges: [(&str, &str, fn(&BackendView) -> Option<f64>); 4] = [
+    let gauges: [PerBackend<Option<f64>>; 4] = [
         ("xlb_backend_connections", "Established connections.", |b| {
-            Some(b.flows as f64)
+            Some(approximate(b.flows))
         }),
         ("xlb_backend_weight", "Configured weight.", |b| {
             Some(f64::from(b.weight))
@@ -171,7 +172,7 @@ pub(super) fn backends(encoder: &mut DescriptorEncoder<'_>, status: &StatusView)
         (
             "xlb_backend_check_duration_seconds",
             "How long the newest check took.",
-            |b| b.health.took_us.map(|took| took as f64 / 1e6),
+            |b| b.health.took_us.map(|took| approximate(took) / 1e6),
         ),
     ];
     for (name, help, value) in gauges {
@@ -248,13 +249,10 @@ pub(super) fn reasons(encoder: &mut DescriptorEncoder<'_>, drops: &DropsView) ->
         ),
     ];
     for (name, help, value) in singles {
-        counter(&mut family(encoder, name, help, MetricType::Counter)?, NONE, value)?;
+        ConstCounter::new(value).encode(family(encoder, name, help, MetricType::Counter)?)?;
     }
     Ok(())
 }
-
-/// No labels.
-const NONE: &[(&str, &str); 0] = &[];
 
 fn family<'s>(
     encoder: &'s mut DescriptorEncoder<'_>,
@@ -262,8 +260,7 @@ fn family<'s>(
     help: &'static str,
     kind: MetricType,
 ) -> Result<MetricEncoder<'s>, fmt::Error> {
-    // The encoder closes the help with a full stop of its own.
-    encoder.encode_descriptor(name, help.trim_end_matches('.'), None, kind)
+    encoder.encode_descriptor(name, help, None, kind)
 }
 
 fn counter<const N: usize>(metric: &mut MetricEncoder<'_>, labels: &[(&str, &str); N], value: u64) -> Encoded {

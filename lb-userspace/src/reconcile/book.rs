@@ -165,7 +165,9 @@ address = "10.0.0.11"
 "#;
 
     fn config(text: &str) -> Config {
-        crate::config::parse(Path::new("test.toml"), text).expect("a good config").0
+        crate::config::parse(Path::new("test.toml"), text)
+            .expect("a good config")
+            .0
     }
 
     fn at(s: u64) -> Moment {
@@ -191,7 +193,8 @@ address = "10.0.0.11"
     fn newest(book: &Book) -> (u32, u64) {
         let records = book.records();
         let last = records.values().next().and_then(|record| record.last.clone());
-        last.map(|last| (last.in_a_row, last.since.unix_s)).expect("a probe was noted")
+        last.map(|last| (last.in_a_row, last.since.unix_s))
+            .expect("a probe was noted")
     }
 
     #[test]
@@ -201,7 +204,9 @@ address = "10.0.0.11"
         book.observe(&result(8080, PortVerdict::Open), at(1));
         let turn = book.observe(&result(8080, PortVerdict::Refused), at(2));
         assert_eq!(turn, None);
-        let turn = book.observe(&result(8080, PortVerdict::Refused), at(3)).expect("fall is 2");
+        let turn = book
+            .observe(&result(8080, PortVerdict::Refused), at(3))
+            .expect("fall is 2");
         assert_eq!((turn.from, turn.to), (HealthState::Up, HealthState::Down));
         assert_eq!(newest(&book), (2, 1_002));
         assert_eq!(book.states().values().collect::<Vec<_>>(), [&HealthState::Down]);

@@ -97,9 +97,10 @@ impl Ports {
             self.states.remove(&name);
             detach(dataplane, &name, "no longer in the config");
         }
-        match before == self.states {
-            true => Synced::Same,
-            false => Synced::Changed,
+        if before == self.states {
+            Synced::Same
+        } else {
+            Synced::Changed
         }
     }
 

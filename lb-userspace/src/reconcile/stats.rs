@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lb_common::abi::BackendStats;
 
-use crate::view::{CountersView, RatesView};
+use crate::view::{CountersView, RatesView, approximate};
 
 /// Shortest span that a rate is measured over.
 const WINDOW: Duration = Duration::from_millis(950);
@@ -80,7 +80,7 @@ fn rates(before: Option<&BackendStats>, now: &BackendStats, seconds: f64) -> Rat
     let zero = BackendStats::default();
     let before = before.unwrap_or(&zero);
     // A counter that went back belongs to a slot that was cleared and given away: its rate starts anew.
-    let per_s = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+    let per_s = |now: u64, before: u64| approximate(now.saturating_sub(before)) / seconds;
     RatesView {
         new_per_s: per_s(now.flows_new, before.flows_new),
         packets_per_s: per_s(now.packets_in, before.packets_in) + per_s(now.packets_out, before.packets_out),

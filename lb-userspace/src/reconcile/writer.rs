@@ -144,9 +144,8 @@ impl Writer {
         writer.book.follow(&writer.desired.config, moment);
         writer.sample(now);
         // A write that failed is tried again; only a config that gives no image ends the start.
-        match writer.bring_up_to_date(now, "start") {
-            Err(error @ ApplyError::Compile(_)) => return Err(error),
-            Err(_) | Ok(()) => {}
+        if let Err(error @ ApplyError::Compile(_)) = writer.bring_up_to_date(now, "start") {
+            return Err(error);
         }
         writer.sync_ports(now);
         Ok(writer)

@@ -17,5 +17,14 @@ pub use status::{
 };
 pub use time::{Timestamp, ago};
 
+/// A count as a floating-point number, for rates and metrics: exact up to 2^53.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a rate or a metric of more than 2^53 may be off by one"
+)]
+pub const fn approximate(count: u64) -> f64 {
+    count as f64
+}
+
 /// Version of every JSON document in this module.
 pub const SCHEMA: u32 = 1;
