@@ -69,15 +69,15 @@ fn nobodys<F: Family, T: Tables>(tables: &T, settings: &Settings, facts: &Facts<
     if roles & role::SNAT != 0 && is_snat_port(settings, facts.dst_port) {
         return Verdict::drop(DropReason::SnatNoFlow);
     }
+    if roles != 0 {
+        // It stays on this machine, whoever sent it: the answer to a health check of a gateway-mode backend.
+        return Verdict::pass(PassReason::OtherPort);
+    }
     let source = tables.endpoint(&F::endpoint_key(facts.src, facts.src_port, facts.protocol));
     if source.is_some_and(|endpoint| endpoint.kind == endpoint_kind::GATEWAY_BACKEND) {
         return Verdict::drop(DropReason::GatewayNoFlow);
     }
-    Verdict::pass(if roles != 0 {
-        PassReason::OtherPort
-    } else {
-        PassReason::NotOurs
-    })
+    Verdict::pass(PassReason::NotOurs)
 }
 
 #[inline(always)]

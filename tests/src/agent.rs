@@ -122,7 +122,7 @@ impl Drop for Agent {
             return;
         }
         if thread::panicking() {
-            self.client.print_evidence(&self.log());
+            eprintln!("{}--- the agent's log\n{}", self.client.evidence(), self.log());
         }
         self.process = None;
         // The namespace goes next and takes the links along; unloading first removes the pins in any case.

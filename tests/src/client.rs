@@ -13,8 +13,6 @@ use crate::process::{run, wait_until};
 
 /// How long a change may take to show on a busy machine.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
-/// Lines of the agent's log that a failing test shows.
-const LOG_TAIL_LINES: usize = 60;
 
 /// `xlb` commands against one agent, inside the balancer's namespace.
 #[derive(Debug, Clone)]
@@ -101,12 +99,8 @@ impl Client {
 
     /// Waits until `check` likes the status.
     pub fn wait_for(&self, what: &str, mut check: impl FnMut(&Value) -> bool) -> Result<()> {
-        let mut last = Value::Null;
-        wait_until(what, CHANGE_PATIENCE, || {
-            last = self.status()?;
-            Ok(check(&last))
-        })
-        .with_context(|| format!("last status: {last}"))
+        wait_until(what, CHANGE_PATIENCE, || Ok(check(&self.status()?)))
+            .with_context(|| format!("\n{}", self.evidence()))
     }
 
     fn json(&self, args: &[&str]) -> Result<Value> {
@@ -121,18 +115,18 @@ impl Client {
         })
     }
 
-    /// Prints what a failed test needs: the end of the log, the status, the drops.
-    pub(crate) fn print_evidence(&self, log: &str) {
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines
-            .get(lines.len().saturating_sub(LOG_TAIL_LINES)..)
-            .unwrap_or_default();
-        eprintln!("--- the agent's log\n{}", tail.join("\n"));
-        for args in [&["status"], &["drops"]] {
-            if let Ok(output) = self.output(args) {
-                eprintln!("--- xlb {}\n{}", args[0], String::from_utf8_lossy(&output.stdout));
-            }
-        }
+    /// What somebody who looks into a failure wants to see: the status and the drops.
+    pub fn evidence(&self) -> String {
+        [&["status", "-o", "wide"][..], &["drops", "--interval", "0s"]]
+            .iter()
+            .map(|args| {
+                let shown = args.join(" ");
+                match self.output(args) {
+                    Ok(output) => format!("--- xlb {shown}\n{}", String::from_utf8_lossy(&output.stdout)),
+                    Err(error) => format!("--- xlb {shown}: {error:#}\n"),
+                }
+            })
+            .collect()
     }
 }
 

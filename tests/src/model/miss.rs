@@ -125,18 +125,15 @@ impl Model {
         if self.is_snat_tuple(view.key.dst, view.key.dst_port) {
             return Expected::drop(DropReason::SnatNoFlow);
         }
+        if self.world.addrs.contains_key(&mapped(view.key.dst)) {
+            return Expected::pass(PassReason::OtherPort, arrival.frame);
+        }
         let source = endpoint_key(view.key.src, view.key.src_port, view.key.protocol);
         let kind = self.world.endpoints.get(&source).map(|endpoint| endpoint.kind);
         if kind == Some(endpoint_kind::GATEWAY_BACKEND) {
             return Expected::drop(DropReason::GatewayNoFlow);
         }
-        let listed = self.world.addrs.contains_key(&mapped(view.key.dst));
-        let reason = if listed {
-            PassReason::OtherPort
-        } else {
-            PassReason::NotOurs
-        };
-        Expected::pass(reason, arrival.frame)
+        Expected::pass(PassReason::NotOurs, arrival.frame)
     }
 
     fn is_snat_tuple(&self, address: IpAddr, port: u16) -> bool {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -65,7 +66,10 @@ const FIELDS: [&str; 14] = [
 impl Capture {
     /// Starts tcpdump on a link and waits until it listens.
     pub fn start(room: &Room, namespace: &Namespace, link: &str, filter: &str) -> Result<Self> {
-        let file = room.file(&format!("{}-{link}.pcap", namespace.name()));
+        // A file of its own: what an earlier capture on the same link wrote is not to be read again.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let file = room.file(&format!("{}-{link}-{number}.pcap", namespace.name()));
         let mut command = namespace.command("tcpdump");
         command
             .args(["-i", link, "-n", "-U", "-s", "0", "-B", "32768", "-Z", "root", "-w"])
