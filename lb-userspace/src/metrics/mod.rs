@@ -43,3 +43,62 @@ impl Collector for Views {
         families::reasons(&mut encoder, &self.drops)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::fixture::{CONFIG, Fixture, moment};
+    use crate::reconcile::{Drops, drops_view, status_view};
+    use std::collections::{BTreeMap, HashMap};
+
+    fn text() -> String {
+        let mut fixture = Fixture::new(CONFIG);
+        fixture.probe("web/a", &crate::health::PortVerdict::Open, 1, 1);
+        let snapshot = fixture.snapshot(60, HashMap::new());
+        let status = status_view(&snapshot, None, moment(60).wall);
+        let drops = Drops {
+            reasons: vec![lb_common::abi::ReasonStats::default(); 128],
+            tx_errors: BTreeMap::new(),
+            cpu: crate::dataplane::CpuTotals::default(),
+            tx_errors_missing: None,
+        };
+        render(&status, &drops_view(&snapshot, &drops, moment(60).wall)).expect("text")
+    }
+
+    /// What `promtool check metrics` asks: every sample's family has HELP and TYPE, counters and only they end in
+    /// `_total`.
+    #[test]
+    fn every_family_has_help_and_type_and_counters_end_in_total() {
+        let text = text();
+        let mut kinds = HashMap::new();
+        let mut helped = Vec::new();
+        for line in text.lines() {
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+                kinds.insert(name, kind);
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            } else if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+                assert!(!help.is_empty());
+                helped.push(name);
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap_or_default();
+                assert!(kinds.contains_key(name), "no TYPE before: {line}");
+                assert!(helped.contains(&name), "no HELP before: {line}");
+            }
+        }
+        assert!(kinds.len() > 25, "{} families", kinds.len());
+    }
+
+    #[test]
+    fn samples_carry_names_not_ids() {
+        let text = text();
+        let wanted = [
+            r#"xlb_backend_packets_total{service="web",backend="a",direction="in"} 0"#,
+            r#"xlb_backend_state{service="web",backend="a",state="active"} 1.0"#,
+            r#"xlb_backend_port_verdict{service="web",backend="a",verdict="open"} 1.0"#,
+            r#"xlb_dropped_packets_total{reason="no_backend"} 0"#,
+        ];
+        for line in wanted {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
+        }
+    }
+}

@@ -6,6 +6,8 @@ mod backoff;
 mod book;
 mod change;
 mod chores;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod fold;
 mod index;
 mod outputs;
