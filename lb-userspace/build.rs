@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use toolchain::Toolchain;
+use toolchain::{Linker, Toolchain, Tools};
 
 /// (feature list, file name, environment variable for object.rs)
 const OBJECTS: [(&[&str], &str, &str); 2] = [
@@ -64,10 +64,10 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={}", toolchain::TOOLCHAIN_VAR);
 
-    let toolchain = toolchain::find(env!("CARGO_PKG_RUST_VERSION")).map_err(|missing| missing.to_string())?;
-    let linker = toolchain::find_linker().map_err(|missing| missing.to_string())?;
+    let Tools { toolchain, linker } =
+        toolchain::find(env!("CARGO_PKG_RUST_VERSION")).map_err(|missing| missing.to_string())?;
     println!("cargo::rerun-if-changed={}", toolchain.rustc.display());
-    println!("cargo::rerun-if-changed={}", linker.display());
+    println!("cargo::rerun-if-changed={}", linker.path.display());
     let out_dir = variable("OUT_DIR")?.into();
     Builder {
         root,
@@ -81,7 +81,7 @@ fn build() -> Result<(), String> {
 struct Builder<'a> {
     root: &'a Path,
     toolchain: Toolchain,
-    linker: PathBuf,
+    linker: Linker,
     out_dir: PathBuf,
 }
 
@@ -151,7 +151,7 @@ impl Builder<'_> {
         let arch = variable("CARGO_CFG_TARGET_ARCH")?;
         let arch = if arch.starts_with("riscv64") { "riscv64" } else { &arch };
         let mut linker = OsString::from("-Clinker=");
-        linker.push(&self.linker);
+        linker.push(&self.linker.path);
         let mut flags: Vec<OsString> = vec![
             // The architecture of the kernel, for aya's pt_regs.
             format!("--cfg=bpf_target_arch=\"{arch}\"").into(),

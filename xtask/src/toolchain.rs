@@ -8,13 +8,13 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Forces one way: `nightly` (or a dated `nightly-YYYY-MM-DD`) or `debian`.
 pub(crate) const TOOLCHAIN_VAR: &str = "XLB_BPF_TOOLCHAIN";
-/// The file name of the linker, as rustc is told it.
-pub(crate) const LINKER: &str = "bpf-linker";
+const LINKER: &str = "bpf-linker";
 
 /// Where a compiler comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,44 +53,54 @@ pub(crate) struct Toolchain {
     pub(crate) llvm_major: u32,
 }
 
+/// A bpf-linker that starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Linker {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// The LLVM it is linked with; none for a static one, which is taken to be new enough.
+    pub(crate) llvm_major: Option<u32>,
+}
+
+/// A compiler and a linker that fit together.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    /// Compiles.
+    pub(crate) toolchain: Toolchain,
+    /// Links.
+    pub(crate) linker: Linker,
+}
+
 /// Why one way does not work.
 #[derive(Debug)]
 pub(crate) struct Unusable {
     /// The way that was tried.
     pub(crate) way: Way,
-    /// What is missing, for a sentence: "rust-src is not installed".
+    /// What is missing, for a sentence: "component rust-src is not installed".
     pub(crate) why: String,
 }
 
-/// Why there is no usable toolchain.
+/// Why there are no usable tools.
 #[derive(Debug)]
 pub(crate) enum Missing {
     /// The environment variable holds something else than the two ways.
     BadVariable(String),
     /// Each way that was tried.
     NoWay(Vec<Unusable>),
-    /// The compiler is there, the linker is not.
-    Linker,
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadVariable(value) => {
-                write!(f, "{TOOLCHAIN_VAR}={value}: expected 'nightly' or 'debian'")
-            }
+            Self::BadVariable(value) => write!(f, "{TOOLCHAIN_VAR}={value}: expected 'nightly' or 'debian'"),
             Self::NoWay(tried) => {
-                f.write_str("no Rust toolchain here can build the BPF object (")?;
+                f.write_str("nothing here can build the BPF object (")?;
                 for (index, unusable) in tried.iter().enumerate() {
                     let separator = if index == 0 { "" } else { "; " };
                     write!(f, "{separator}{}: {}", unusable.way, unusable.why)?;
                 }
                 f.write_str("); run 'cargo xtask setup'")
             }
-            Self::Linker => write!(
-                f,
-                "{LINKER} is not in PATH nor in cargo's bin directory; run 'cargo xtask setup'"
-            ),
         }
     }
 }
@@ -107,16 +117,54 @@ pub(crate) fn ways() -> Result<Vec<Way>, Missing> {
     }
 }
 
-/// The first usable toolchain. `minimum` is the workspace's rust-version, as "1.95".
-pub(crate) fn find(minimum: &str) -> Result<Toolchain, Missing> {
+/// The first way with a compiler and a linker for it. `minimum` is the workspace's rust-version,
+/// as "1.95".
+pub(crate) fn find(minimum: &str) -> Result<Tools, Missing> {
+    let linker = find_linker();
     let mut tried = Vec::new();
     for way in ways()? {
-        match probe(&way, minimum) {
-            Ok(toolchain) => return Ok(toolchain),
+        let tools = probe(&way, minimum).and_then(|toolchain| {
+            let linker = linker.clone()?;
+            linker.check(&toolchain)?;
+            Ok(Tools { toolchain, linker })
+        });
+        match tools {
+            Ok(tools) => return Ok(tools),
             Err(why) => tried.push(Unusable { way, why }),
         }
     }
     Err(Missing::NoWay(tried))
+}
+
+/// bpf-linker in PATH or in cargo's bin directory; the error is what is missing.
+pub(crate) fn find_linker() -> Result<Linker, String> {
+    let path = find_program(LINKER).ok_or_else(|| format!("{LINKER} is not installed"))?;
+    // One that was built with an LLVM that is gone is there and does not start.
+    output(Command::new(&path).arg("--version"))?;
+    let llvm_major = linked_llvm(&path);
+    Ok(Linker { path, llvm_major })
+}
+
+impl Linker {
+    /// Whether it reads what the compiler writes: its LLVM must not be the older one.
+    pub(crate) fn check(&self, toolchain: &Toolchain) -> Result<(), String> {
+        match self.llvm_major {
+            Some(own) if own < toolchain.llvm_major => Err(format!(
+                "{LINKER} has LLVM {own}, older than the compiler's {}",
+                toolchain.llvm_major
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The LLVM major that a dynamically linked bpf-linker names ("libLLVM.so.22.1").
+fn linked_llvm(linker: &Path) -> Option<u32> {
+    const NAME: &[u8] = b"libLLVM.so.";
+    let binary = fs::read(linker).ok()?;
+    let start = binary.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
+    let digits = binary.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit());
+    String::from_utf8(digits.copied().collect()).ok()?.parse().ok()
 }
 
 /// Checks one way; the error is what is missing.
@@ -161,11 +209,6 @@ pub(crate) fn probe(way: &Way, minimum: &str) -> Result<Toolchain, String> {
         host,
         llvm_major,
     })
-}
-
-/// bpf-linker in PATH or in cargo's bin directory.
-pub(crate) fn find_linker() -> Result<PathBuf, Missing> {
-    find_program(LINKER).ok_or(Missing::Linker)
 }
 
 /// A program in PATH, or where `cargo install`, rustup and Debian put theirs: a user's PATH has no sbin.
@@ -247,13 +290,34 @@ mod tests {
         ];
         assert_eq!(
             Missing::NoWay(tried).to_string(),
-            "no Rust toolchain here can build the BPF object (rustup's nightly: is not installed; \
+            "nothing here can build the BPF object (rustup's nightly: is not installed; \
              Debian's Rust: /usr/bin/rustc is not there); run 'cargo xtask setup'"
         );
     }
 
     #[test]
-    fn a_directory_of_a_program_is_not_the_program() {
+    fn a_linker_fits_unless_its_llvm_is_known_to_be_older() {
+        let toolchain = Toolchain {
+            way: Way::Debian,
+            rustc: PathBuf::new(),
+            cargo: PathBuf::new(),
+            sysroot: PathBuf::new(),
+            release: "1.96.0".into(),
+            host: "x86_64-unknown-linux-gnu".into(),
+            llvm_major: 22,
+        };
+        let linker = |llvm_major| Linker {
+            path: PathBuf::new(),
+            llvm_major,
+        };
+        assert!(linker(None).check(&toolchain).is_ok());
+        assert!(linker(Some(22)).check(&toolchain).is_ok());
+        assert!(linker(Some(23)).check(&toolchain).is_ok());
+        assert!(linker(Some(21)).check(&toolchain).is_err());
+    }
+
+    #[test]
+    fn a_directory_is_no_program() {
         assert_eq!(find_program("no-such-program-of-xlb"), None);
         assert_eq!(find_program("."), None);
     }

@@ -1,94 +1,108 @@
-//! The compiler of the BPF object: which one is there, and getting one.
+//! Compiler and linker of the BPF object: which are there, and getting them.
 //!
-//! Order: rustup's nightly where rust-src is already there, else Debian's Rust, else rustup's
-//! nightly from the network. The environment can force one way (see [`toolchain::TOOLCHAIN_VAR`]).
+//! Order: a compiler that is already there (rustup's nightly with rust-src before Debian's Rust),
+//! then Debian's Rust, then rustup's nightly from the network. A way counts only with a linker
+//! for it. The environment can force one way (see [`toolchain::TOOLCHAIN_VAR`]).
 
 use std::fmt;
 use std::process::Command;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::{Apt, MINIMUM_RUST, apt};
+use super::{Apt, MINIMUM_RUST, apt, linker};
 use crate::command;
-use crate::toolchain::{self, Missing, Toolchain, Unusable, Way};
+use crate::toolchain::{self, Linker, Missing, Toolchain, Tools, Unusable, Way};
 
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// What was found.
-pub(super) enum Compiler {
-    /// It can be used.
-    Ready(Toolchain),
-    /// None can; each way with its reason.
+pub(super) enum State {
+    /// A compiler and a linker for it.
+    Ready(Tools),
+    /// Each way with what it lacks.
     Missing(Vec<Unusable>),
 }
 
-impl Compiler {
-    /// The usable one.
-    pub(super) fn ready(&self) -> Option<&Toolchain> {
-        match self {
-            Self::Ready(toolchain) => Some(toolchain),
-            Self::Missing(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Compiler {
+impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready(found) => {
-                write!(
-                    f,
-                    "have  BPF compiler: {} {}, LLVM {}",
-                    found.way, found.release, found.llvm_major
-                )
+            Self::Ready(Tools { toolchain, linker }) => {
+                let Toolchain {
+                    way,
+                    release,
+                    llvm_major,
+                    ..
+                } = toolchain;
+                writeln!(f, "  have  BPF compiler: {way} {release}, LLVM {llvm_major}")?;
+                write!(f, "  have  BPF linker: {}", linker.path.display())
             }
             Self::Missing(tried) => {
-                f.write_str("need  BPF compiler:")?;
-                for (index, Unusable { way, why }) in tried.iter().enumerate() {
-                    let separator = if index == 0 { " " } else { "; or " };
-                    match way {
-                        Way::Debian => write!(f, "{separator}packages {} ({way}: {why})", DEBIAN_PACKAGES.join(" "))?,
-                        Way::Nightly(_) => write!(f, "{separator}{way} with rust-src ({why})")?,
-                    }
+                f.write_str("  need  BPF compiler and linker, by one of these ways:")?;
+                for Unusable { way, why } in tried {
+                    write!(f, "\n          {way}: {why}")?;
                 }
-                Ok(())
+                let packages = DEBIAN_PACKAGES.join(" ");
+                write!(
+                    f,
+                    "\n        from: packages {packages} or rustup; bpf-linker {} built",
+                    linker::VERSION
+                )?;
+                f.write_str(" from source (1 to 4 minutes) with the package llvm-*-dev")
             }
         }
     }
 }
 
-/// Looks for a usable compiler.
-pub(super) fn look() -> Result<Compiler> {
+/// Looks for usable tools.
+pub(super) fn look() -> Result<State> {
     match toolchain::find(MINIMUM_RUST) {
-        Ok(found) => Ok(Compiler::Ready(found)),
-        Err(Missing::NoWay(tried)) => Ok(Compiler::Missing(tried)),
+        Ok(tools) => Ok(State::Ready(tools)),
+        Err(Missing::NoWay(tried)) => Ok(State::Missing(tried)),
         Err(other) => bail!("{other}"),
     }
 }
 
-/// Gets one, by the ways that were tried in vain, Debian's first.
-pub(super) fn install(missing: Compiler, apt: &mut Apt) -> Result<Toolchain> {
-    let tried = match missing {
-        Compiler::Ready(toolchain) => return Ok(toolchain),
-        Compiler::Missing(tried) => tried,
-    };
+/// Gets them by the first way that works.
+pub(super) fn install(tried: Vec<Unusable>, apt: &mut Apt) -> Result<()> {
     let mut ways: Vec<Way> = tried.into_iter().map(|unusable| unusable.way).collect();
-    ways.sort_by_key(|way| *way != Way::Debian);
+    ways.sort_by_key(|way| (toolchain::probe(way, MINIMUM_RUST).is_err(), *way != Way::Debian));
     let mut failures = Vec::new();
-    for way in ways {
-        let outcome = match &way {
-            Way::Debian => install_debian(apt),
-            Way::Nightly(name) => install_nightly(name),
-        };
-        match outcome.and_then(|()| toolchain::probe(&way, MINIMUM_RUST).map_err(|why| anyhow!(why))) {
-            Ok(found) => return Ok(found),
-            Err(error) => failures.push(format!("  {way}: {error:#}")),
+    for way in &ways {
+        match install_way(way, apt) {
+            Ok(()) => break,
+            Err(error) => {
+                println!("  {way} cannot be used: {error:#}");
+                failures.push(format!("\n  {way}: {error:#}"));
+            }
         }
     }
-    bail!(
-        "no compiler for the BPF object could be installed:\n{}",
-        failures.join("\n")
-    );
+    match look()? {
+        State::Ready(_) => Ok(()),
+        State::Missing(_) => Err(anyhow!(
+            "no compiler and linker for the BPF object could be had:{}",
+            failures.concat()
+        )),
+    }
+}
+
+fn install_way(way: &Way, apt: &mut Apt) -> Result<()> {
+    let probe = || toolchain::probe(way, MINIMUM_RUST).map_err(|why| anyhow!(why));
+    let compiler = match (probe(), way) {
+        (Ok(compiler), _) => compiler,
+        (Err(_), Way::Debian) => {
+            install_debian(apt)?;
+            probe()?
+        }
+        (Err(_), Way::Nightly(name)) => {
+            install_nightly(name)?;
+            probe()?
+        }
+    };
+    let check = || toolchain::find_linker().and_then(|linker: Linker| linker.check(&compiler));
+    if check().is_err() {
+        linker::install(&compiler, apt)?;
+    }
+    check().map_err(|why| anyhow!(why))
 }
 
 fn install_debian(apt: &mut Apt) -> Result<()> {
@@ -122,15 +136,8 @@ fn install_nightly(name: &str) -> Result<()> {
         // Not `toolchain install`, which would also move it to another version.
         command.args(["component", "add", "rust-src", "--toolchain", name]);
     } else {
-        command.args([
-            "toolchain",
-            "install",
-            name,
-            "--profile",
-            "minimal",
-            "--component",
-            "rust-src",
-        ]);
+        command.args(["toolchain", "install", name]);
+        command.args(["--profile", "minimal", "--component", "rust-src"]);
     }
     command::run_with_progress(&command::shown(&command), &mut command)
 }

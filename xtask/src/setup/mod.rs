@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::toolchain::find_program;
-use compiler::Compiler;
 use packages::{TOOLS, Tool};
 
 pub(crate) use apt::{Root, is_root, root};
@@ -47,15 +46,13 @@ pub(crate) fn run(scope: Scope) -> Result<ExitCode> {
 struct Plan {
     scope: Scope,
     components: Vec<&'static str>,
-    compiler: Compiler,
-    linker: linker::State,
+    compiler: compiler::State,
     tools: Vec<&'static Tool>,
 }
 
 impl Plan {
     fn make(scope: Scope) -> Result<Self> {
         let compiler = compiler::look()?;
-        let linker = linker::look(compiler.ready());
         let mut tools = Vec::new();
         let mut components = Vec::new();
         if scope == Scope::Everything {
@@ -66,15 +63,13 @@ impl Plan {
             scope,
             components,
             compiler,
-            linker,
             tools,
         })
     }
 
     fn print(&self) {
         println!("xlb set-up");
-        println!("  {}", self.compiler);
-        println!("  {}", self.linker);
+        println!("{}", self.compiler);
         for component in &self.components {
             println!("  need  rustup component {component}: formatting and lints in 'cargo xtask test'");
         }
@@ -88,12 +83,8 @@ impl Plan {
 
     fn carry_out(self) -> Result<()> {
         let mut apt = Apt::default();
-        let compiler = match self.compiler {
-            Compiler::Ready(toolchain) => toolchain,
-            missing => compiler::install(missing, &mut apt)?,
-        };
-        if !matches!(linker::look(Some(&compiler)), linker::State::Ready(_)) {
-            linker::install(&compiler, &mut apt)?;
+        if let compiler::State::Missing(tried) = self.compiler {
+            compiler::install(tried, &mut apt)?;
         }
         for component in self.components {
             let mut rustup = std::process::Command::new(rustup()?);
