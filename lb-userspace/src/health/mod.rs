@@ -14,6 +14,7 @@ use crate::state::BackendRef;
 mod connect;
 mod http;
 mod icmp;
+mod pulse;
 mod scheduler;
 mod tap;
 mod verdict;

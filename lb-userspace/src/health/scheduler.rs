@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
@@ -12,7 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::connect::{Shared, connect};
 use super::http::{self, Exchange};
-use super::verdict::PortVerdict;
+use super::pulse::Pulse;
+use super::verdict::{Judgement, PortVerdict, ProbeFault};
 use super::{Probe, ProbeKind, ProbeResult};
 use crate::neigh;
 use crate::state::BackendRef;
@@ -25,11 +27,23 @@ const CLOSE_WATCH: Duration = Duration::from_millis(20);
 
 /// Runs the probes of the list until its sender or the receiver of results is gone, or the handle is aborted. Sockets
 /// belong to the network namespace of the threads of the calling runtime.
+///
+/// Each running probe holds a file descriptor, so the process's soft limit is raised to its hard limit.
 pub fn start(probes: watch::Receiver<Vec<Probe>>, results: mpsc::Sender<ProbeResult>) -> JoinHandle<()> {
+    raise_file_limit();
     let netlink = neigh::Client::open()
         .inspect_err(|error| tracing::warn!(%error, "silent_hosts_not_told_from_filtered_ports"))
         .ok();
     tokio::spawn(supervise(probes, results, Arc::new(Shared::new(netlink))))
+}
+
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(limit) => tracing::debug!(limit, "file_limit_raised"),
+        Err(error) => tracing::warn!(%error, "file_limit_not_raised"),
+    }
 }
 
 struct Running {
@@ -40,6 +54,8 @@ struct Running {
 /// Dropping the set of tasks ends them all.
 async fn supervise(mut probes: watch::Receiver<Vec<Probe>>, results: mpsc::Sender<ProbeResult>, shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
+    let pulse = Pulse::default();
+    tasks.spawn(pulse.clone().beat());
     let mut running: HashMap<BackendRef, Running> = HashMap::new();
     loop {
         let wanted = by_backend(probes.borrow_and_update().clone());
@@ -57,7 +73,12 @@ async fn supervise(mut probes: watch::Receiver<Vec<Probe>>, results: mpsc::Sende
         let count = u32::try_from(new.len()).unwrap_or(u32::MAX);
         for probe in new {
             let delay = first_delay(probe.interval, count);
-            let task = tasks.spawn(repeat(probe.clone(), delay, Arc::clone(&shared), results.clone()));
+            let runner = Runner {
+                probe: probe.clone(),
+                shared: Arc::clone(&shared),
+                pulse: pulse.clone(),
+            };
+            let task = tasks.spawn(runner.repeat(delay, results.clone()));
             running.insert(probe.backend.clone(), Running { probe, task });
         }
         loop {
@@ -89,49 +110,81 @@ fn varied(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
-async fn repeat(probe: Probe, delay: Duration, shared: Arc<Shared>, results: mpsc::Sender<ProbeResult>) {
-    sleep(delay).await;
-    let mut next = Instant::now();
-    loop {
-        let started = Instant::now();
-        let (verdict, took) = run(&probe, started, &shared).await;
-        let result = ProbeResult {
-            backend: probe.backend.clone(),
-            target: probe.target,
-            verdict,
-            took,
-            at: std::time::Instant::now(),
-        };
-        if results.send(result).await.is_err() {
-            return;
+/// What one probe's task holds.
+struct Runner {
+    probe: Probe,
+    shared: Arc<Shared>,
+    pulse: Pulse,
+}
+
+impl Runner {
+    async fn repeat(self, delay: Duration, results: mpsc::Sender<ProbeResult>) {
+        sleep(delay).await;
+        let mut next = Instant::now();
+        loop {
+            let (verdict, took) = self.judged_run().await;
+            let result = ProbeResult {
+                backend: self.probe.backend.clone(),
+                target: self.probe.target,
+                verdict,
+                took,
+                at: std::time::Instant::now(),
+            };
+            if results.send(result).await.is_err() {
+                return;
+            }
+            next = following(next, self.probe.interval, Instant::now());
+            sleep_until(next).await;
         }
-        // By the plan, not by the end of this run; a run that took longer than the interval is followed at once.
-        next = (next + varied(probe.interval)).max(Instant::now());
-        sleep_until(next).await;
+    }
+
+    /// A run that timed out because we were held up says nothing about the backend.
+    async fn judged_run(&self) -> (PortVerdict, Duration) {
+        let before = self.pulse.held_up();
+        let (verdict, took) = self.run(Instant::now()).await;
+        if took < self.probe.timeout || verdict.judgement() != Judgement::Bad {
+            return (verdict, took);
+        }
+        let held_up = self.pulse.held_up_by_now().await.saturating_sub(before);
+        if held_up < self.probe.timeout / 4 {
+            return (verdict, took);
+        }
+        (PortVerdict::Error(ProbeFault::Late(held_up)), took)
+    }
+
+    /// One run: what happened and how long it took, without the time that a TCP probe spends on watching.
+    async fn run(&self, started: Instant) -> (PortVerdict, Duration) {
+        let probe = &self.probe;
+        let deadline = started + probe.timeout;
+        let connected = connect(probe, deadline, &self.shared).await;
+        let accepted_after = started.elapsed();
+        let stream = match connected {
+            Ok(stream) => stream,
+            Err(verdict) => return (verdict, accepted_after),
+        };
+        match &probe.kind {
+            ProbeKind::Tcp => (watch_close(&stream, deadline).await, accepted_after),
+            ProbeKind::Http { path, status, host } => {
+                let exchange = Exchange {
+                    path,
+                    host: host.as_deref(),
+                    status,
+                };
+                let verdict = http::ask(stream, &exchange, probe, deadline).await;
+                (verdict, started.elapsed())
+            }
+        }
     }
 }
 
-/// One run: what happened and how long it took, without the time that a TCP probe spends on watching.
-async fn run(probe: &Probe, started: Instant, shared: &Shared) -> (PortVerdict, Duration) {
-    let deadline = started + probe.timeout;
-    let connected = connect(probe, deadline, shared).await;
-    let accepted_after = started.elapsed();
-    let stream = match connected {
-        Ok(stream) => stream,
-        Err(verdict) => return (verdict, accepted_after),
-    };
-    match &probe.kind {
-        ProbeKind::Tcp => (watch_close(&stream, deadline).await, accepted_after),
-        ProbeKind::Http { path, status, host } => {
-            let exchange = Exchange {
-                path,
-                host: host.as_deref(),
-                status,
-            };
-            let verdict = http::ask(stream, &exchange, probe, deadline).await;
-            (verdict, started.elapsed())
-        }
+/// When the next run starts: by the plan, not by the end of this run. After a run that took longer than the interval
+/// the plan is void; a random pause keeps probes that were held up together from starting together for ever.
+fn following(planned: Instant, interval: Duration, now: Instant) -> Instant {
+    let next = planned + varied(interval);
+    if next > now {
+        return next;
     }
+    now + (interval / 2).mul_f64(fastrand::f64())
 }
 
 /// Open, unless the other side closes at once without a word.
@@ -160,6 +213,17 @@ mod tests {
                 assert!(first_delay(interval, starting) <= limit);
             }
         }
+    }
+
+    #[test]
+    fn the_next_run_follows_the_plan_and_a_held_up_one_is_spread_again() {
+        let (planned, interval) = (Instant::now(), Duration::from_secs(2));
+        let in_time = following(planned, interval, planned + Duration::from_secs(1));
+        assert!(in_time >= planned + Duration::from_millis(1_800), "{in_time:?}");
+        let now = planned + Duration::from_secs(10);
+        let late: Vec<Instant> = (0..100).map(|_| following(planned, interval, now)).collect();
+        assert!(late.iter().all(|next| *next >= now && *next <= now + interval / 2));
+        assert!(late.iter().max() > late.iter().min().map(|first| *first + interval / 4).as_ref());
     }
 
     #[test]

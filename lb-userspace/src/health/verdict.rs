@@ -55,6 +55,8 @@ pub enum ProbeFault {
     NoSource(Option<IpAddr>),
     /// No file descriptors left.
     NoFiles,
+    /// It timed out while this process itself was held up for so long.
+    Late(Duration),
     /// Anything else, in the system's words.
     Other(String),
 }
@@ -83,6 +85,7 @@ impl PortVerdict {
             Self::WrongProtocol { .. } => "wrong_protocol",
             Self::BadStatus(_) => "bad_status",
             Self::Error(ProbeFault::NoCheckPort(_)) => "no_check_port",
+            Self::Error(ProbeFault::Late(_)) => "probe_late",
             Self::Error(_) => "error",
         }
     }
@@ -181,6 +184,11 @@ impl fmt::Display for ProbeFault {
             }
             Self::NoSource(None) => f.write_str("this host has no usable address of that family; see 'ip addr'"),
             Self::NoFiles => f.write_str("no file descriptors left; raise LimitNOFILE= of the agent"),
+            Self::Late(held_up) => write!(
+                f,
+                "it timed out while the agent itself got no CPU for {}; see the load of this host",
+                text(*held_up)
+            ),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -219,6 +227,7 @@ mod tests {
             ProbeFault::NoCheckPort(1..=2),
             ProbeFault::NoSource(None),
             ProbeFault::NoFiles,
+            ProbeFault::Late(Duration::from_secs(1)),
             ProbeFault::Other("x".to_owned()),
         ];
         for fault in faults {

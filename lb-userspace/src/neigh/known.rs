@@ -69,10 +69,6 @@ impl Known {
         self.stale.contains(&Stale::Routes).then_some(self.routes_not_before)
     }
 
-    pub(super) fn has_routes(&self) -> bool {
-        !self.routes.is_empty()
-    }
-
     /// Reads what is stale.
     pub(super) async fn refresh(&mut self, client: &Client, wanted: &Wanted) -> Result<(), NeighError> {
         if self.stale.contains(&Stale::Links) {

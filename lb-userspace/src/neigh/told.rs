@@ -63,7 +63,7 @@ impl Told {
             self.send(NetUpdate::Links(links)).await?;
         }
         let (hops, problems) = known.hops();
-        if !self.may_tell_hops(known, &problems) {
+        if !self.may_tell_hops(&problems) {
             return Ok(());
         }
         if self.hops.as_ref() != Some(&hops) {
@@ -94,7 +94,7 @@ impl Told {
     }
 
     /// Always after the first time; before it when all are known or the wait is over.
-    fn may_tell_hops(&mut self, known: &Known, problems: &BTreeMap<IpAddr, HopProblem>) -> bool {
+    fn may_tell_hops(&mut self, problems: &BTreeMap<IpAddr, HopProblem>) -> bool {
         let waiting = problems
             .values()
             .any(|problem| matches!(problem, HopProblem::Resolving { .. }));
@@ -102,8 +102,7 @@ impl Told {
             return true;
         }
         if !waiting {
-            self.settled_by = None;
-            return known.has_routes();
+            return true;
         }
         let now = Instant::now();
         now >= *self.settled_by.get_or_insert(now + SETTLE)
