@@ -18,9 +18,6 @@ pub struct Member {
     pub weight: u32,
 }
 
-/// A slot that nobody took.
-const FREE: u32 = u32::MAX;
-
 /// Turns are counted in these units: the largest weight's turn is still exact to a millionth, and the last of 65,536
 /// turns of weight 1 fits.
 const TURN: u64 = 1 << 40;
@@ -40,7 +37,9 @@ pub fn fill(size: u32, members: &[Member]) -> Vec<u32> {
     }
     walks.sort_unstable_by_key(|walk| (walk.key, walk.member));
     let mut turns: BinaryHeap<Reverse<(u64, u32)>> = (0..walks.len()).map(|at| Reverse((0, at as u32))).collect();
-    let mut table = vec![FREE; size as usize];
+    let mut table = vec![0; size as usize];
+    // Most looks meet a taken slot: a bit a slot keeps them in the first-level cache.
+    let mut free = vec![u64::MAX; (size as usize).div_ceil(64)];
     for _ in 0..size {
         let Some(mut turn) = turns.peek_mut() else {
             break;
@@ -49,7 +48,7 @@ pub fn fill(size: u32, members: &[Member]) -> Vec<u32> {
         let Some(walk) = walks.get_mut(at as usize) else {
             break;
         };
-        walk.take(&mut table, mask);
+        walk.take(&mut table, &mut free, mask);
         // The changed top sinks to its place when the guard is dropped.
         *turn = Reverse((walk.next_turn(), at));
     }
@@ -81,14 +80,19 @@ impl Walk {
     }
 
     /// Takes the next free slot of its preference list.
-    fn take(&mut self, table: &mut [u32], mask: u32) {
+    fn take(&mut self, table: &mut [u32], free: &mut [u64], mask: u32) {
         for _ in 0..table.len() {
             let at = self.at;
             self.at = at.wrapping_add(self.skip) & mask;
-            if let Some(slot) = table.get_mut(at as usize).filter(|slot| **slot == FREE) {
+            let bit = 1 << (at & 63);
+            let Some(word) = free.get_mut(at as usize / 64).filter(|word| **word & bit != 0) else {
+                continue;
+            };
+            *word ^= bit;
+            if let Some(slot) = table.get_mut(at as usize) {
                 *slot = self.member;
-                break;
             }
+            break;
         }
         self.taken += 1;
     }
