@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::desired::{Change, Desired, DesiredError, Override};
 use super::stage::{StageError, Staged};
-use super::write_back::WriteBackError;
+use crate::config::write_back::WriteBackError;
 use crate::reconcile::{ApplyError, Event};
 use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, Timestamp};
 

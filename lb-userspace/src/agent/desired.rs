@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::write_back::{self, WriteBackError};
+use crate::config::write_back::{self, WriteBackError};
 use crate::config::{self, Config, Diagnostic, Severity};
 use crate::view::{OverrideView, Timestamp};
 

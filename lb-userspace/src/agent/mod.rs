@@ -6,7 +6,6 @@ mod desired;
 mod presence;
 mod run;
 mod stage;
-mod write_back;
 
 pub use admin::{Admin, ReloadFailure, Store};
 pub use desired::{Change, Desired, DesiredError, Override};

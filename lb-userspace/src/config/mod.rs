@@ -15,6 +15,7 @@ mod reader;
 mod render;
 mod service;
 mod words;
+pub mod write_back;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,273 @@
+//! Changes to the config file's text: a backend more, a backend less; comments, order and everything else stay as they
+//! are. Text in, text out: staging and renaming the file is the caller's business, and so is checking the result with
+//! [`super::parse`].
+
+mod array;
+mod tables;
+
+use std::net::{IpAddr, SocketAddr};
+
+use toml_edit::{DocumentMut, Item, TableLike, Value};
+
+use tables::Kept;
+
+/// A backend to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSpec {
+    /// Its name; `None`: `address:port`.
+    pub name: Option<String>,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its own internal port; `None`: the service's.
+    pub port: Option<u16>,
+    /// Its weight; `None`: the default.
+    pub weight: Option<u32>,
+}
+
+/// Why a text was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteBackError {
+    /// The text is not TOML.
+    #[error("config is not TOML: {reason}; 'xlb check' shows the place")]
+    Syntax {
+        /// What the parser says.
+        reason: String,
+    },
+    /// No such service.
+    #[error("no service {service} in the config; it has: {known}")]
+    NoSuchService {
+        /// Its name.
+        service: String,
+        /// The services there are.
+        known: String,
+    },
+    /// No such backend.
+    #[error("no backend {backend} in service {service}; it has: {known}")]
+    NoSuchBackend {
+        /// Service name.
+        service: String,
+        /// Backend name.
+        backend: String,
+        /// The backends there are.
+        known: String,
+    },
+    /// The backend is there already.
+    #[error("service {service} already has backend {backend}; remove it first, or add it with another name or port")]
+    Duplicate {
+        /// Service name.
+        service: String,
+        /// The name of the one that is there.
+        backend: String,
+    },
+    /// A key has a type that holds no backends.
+    #[error("key {key} of the config is not a list of tables; 'xlb check' shows what is wrong")]
+    Shape {
+        /// The key.
+        key: &'static str,
+    },
+}
+
+/// The text with one backend more in a service.
+///
+/// # Errors
+/// When the service is not there or the backend is; the text is not changed then.
+pub fn add_backend(text: &str, service: &str, spec: &BackendSpec) -> Result<String, WriteBackError> {
+    edit(text, service, |table, written| add(table, written, service, spec))
+}
+
+/// The text without one backend of a service. `backend` is its name, or its `address:port`.
+///
+/// # Errors
+/// When service or backend are not there; the text is not changed then.
+pub fn remove_backend(text: &str, service: &str, backend: &str) -> Result<String, WriteBackError> {
+    edit(text, service, |table, _| remove(table, service, backend))
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// `[[service]]`
+    Header,
+    /// `{ ... }`
+    Inline,
+}
+
+fn edit(
+    text: &str,
+    service: &str,
+    change: impl FnOnce(&mut dyn TableLike, Written) -> Result<Option<Kept>, WriteBackError>,
+) -> Result<String, WriteBackError> {
+    let mut document = parse(text)?;
+    let known = names_of_services(&document);
+    let found = document.get_mut("service").and_then(|item| find_service(item, service));
+    let Some((table, written)) = found else {
+        return Err(WriteBackError::NoSuchService {
+            service: service.to_owned(),
+            known: listed(&known),
+        });
+    };
+    if let Some(comment) = change(table, written)? {
+        comment.restore(&mut document);
+    }
+    Ok(with_line_ends_of(text, document.to_string()))
+}
+
+fn parse(text: &str) -> Result<DocumentMut, WriteBackError> {
+    text.parse()
+        .map_err(|error: toml_edit::TomlError| WriteBackError::Syntax {
+            reason: error.message().to_owned(),
+        })
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The tables of `[[key]]` or `key = [{...}]`.
+fn entries(item: Option<&Item>) -> Vec<&dyn TableLike> {
+    match item {
+        Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
+        Some(Item::Value(Value::Array(array))) => array
+            .iter()
+            .filter_map(Value::as_inline_table)
+            .map(|table| table as &dyn TableLike)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn names_of_services(document: &DocumentMut) -> Vec<String> {
+    let services = entries(document.get("service"));
+    services.iter().filter_map(|table| text_of(*table, "name")).collect()
+}
+
+fn find_service<'a>(item: &'a mut Item, name: &str) -> Option<(&'a mut dyn TableLike, Written)> {
+    let named = |table: &dyn TableLike| text_of(table, "name").as_deref() == Some(name);
+    match item {
+        Item::ArrayOfTables(tables) => {
+            let found = tables.iter_mut().find(|table| named(*table))?;
+            Some((found, Written::Header))
+        }
+        Item::Value(Value::Array(array)) => {
+            let mut inline = array.iter_mut().filter_map(Value::as_inline_table_mut);
+            let found = inline.find(|table| named(*table))?;
+            Some((found, Written::Inline))
+        }
+        _ => None,
+    }
+}
+
+fn text_of(table: &dyn TableLike, key: &str) -> Option<String> {
+    table.get(key)?.as_str().map(str::to_owned)
+}
+
+fn port_of(table: &dyn TableLike, key: &str) -> Option<u16> {
+    table.get(key)?.as_integer().and_then(|port| u16::try_from(port).ok())
+}
+
+/// What tells backends of one service apart.
+struct Identity {
+    name: String,
+    target: Option<SocketAddr>,
+}
+
+fn identities(service: &dyn TableLike) -> Vec<Identity> {
+    let default_port = port_of(service, "internal_port").or_else(|| port_of(service, "port"));
+    let of_backend = |table: &&dyn TableLike| {
+        let address = text_of(*table, "address").and_then(|text| text.parse::<IpAddr>().ok());
+        let port = port_of(*table, "port").or(default_port);
+        let target = address.zip(port).map(SocketAddr::from);
+        let name = text_of(*table, "name").or_else(|| target.map(|target| target.to_string()));
+        let name = name.unwrap_or_default();
+        Identity { name, target }
+    };
+    entries(service.get("backend")).iter().map(of_backend).collect()
+}
+
+fn add(
+    service: &mut dyn TableLike,
+    written: Written,
+    name: &str,
+    spec: &BackendSpec,
+) -> Result<Option<Kept>, WriteBackError> {
+    let there = identities(&*service);
+    let default_port = port_of(&*service, "internal_port").or_else(|| port_of(&*service, "port"));
+    let target = spec
+        .port
+        .or(default_port)
+        .map(|port| SocketAddr::new(spec.address, port));
+    let new_name = spec.name.clone().or_else(|| target.map(|target| target.to_string()));
+    let same = |other: &&Identity| {
+        Some(&other.name) == new_name.as_ref() || (other.target.is_some() && other.target == target)
+    };
+    if let Some(other) = there.iter().find(same) {
+        return Err(WriteBackError::Duplicate {
+            service: name.to_owned(),
+            backend: other.name.clone(),
+        });
+    }
+    match service.get_mut("backend") {
+        None => {
+            if written == Written::Inline {
+                close_up(service);
+            }
+            service.insert("backend", tables::first(spec, written));
+        }
+        Some(Item::ArrayOfTables(tables)) => tables.push(tables::table(spec)),
+        Some(Item::Value(Value::Array(list))) => array::push(list, tables::table(spec).into_inline_table()),
+        Some(_) => return Err(WriteBackError::Shape { key: "backend" }),
+    }
+    Ok(None)
+}
+
+/// Takes the blank away that stands between the last value and the closing brace: a comma follows it now.
+fn close_up(inline: &mut dyn TableLike) {
+    if let Some((_, Item::Value(last))) = inline.iter_mut().last() {
+        last.decor_mut().set_suffix("");
+    }
+}
+
+/// Removes the backend; a comment block that stood apart from it comes back to be kept.
+fn remove(service: &mut dyn TableLike, name: &str, backend: &str) -> Result<Option<Kept>, WriteBackError> {
+    let there = identities(&*service);
+    let by_name = there.iter().position(|other| other.name == backend);
+    let is_target = |other: &Identity| other.target.is_some_and(|target| target.to_string() == backend);
+    let Some(index) = by_name.or_else(|| there.iter().position(is_target)) else {
+        let known: Vec<String> = there.into_iter().map(|other| other.name).collect();
+        return Err(WriteBackError::NoSuchBackend {
+            service: name.to_owned(),
+            backend: backend.to_owned(),
+            known: listed(&known),
+        });
+    };
+    match service.get_mut("backend") {
+        Some(Item::ArrayOfTables(list)) => {
+            let kept = Kept::of(&list.remove(index));
+            if list.is_empty() {
+                service.remove("backend");
+            }
+            Ok(kept)
+        }
+        Some(Item::Value(Value::Array(list))) => {
+            array::remove(list, index);
+            Ok(None)
+        }
+        _ => Err(WriteBackError::Shape { key: "backend" }),
+    }
+}
+
+/// A file with Windows line ends keeps them in the new lines, too.
+fn with_line_ends_of(original: &str, text: String) -> String {
+    let crlf = original.matches("\r\n").count();
+    if crlf == 0 || crlf != original.matches('\n').count() {
+        return text;
+    }
+    text.replace("\r\n", "\n").replace('\n', "\r\n")
+}
+
+#[cfg(test)]
+mod tests;
