@@ -242,7 +242,11 @@ mod tests {
     fn every_map_but_scratch_has_a_shape_and_no_other() {
         let shapes: Vec<&str> = shapes(&defaults()).iter().map(|shape| shape.name).collect();
         let scratch = [names::WORK4, names::WORK6];
-        let lasting: Vec<&str> = names::MAPS.iter().copied().filter(|map| !scratch.contains(map)).collect();
+        let lasting: Vec<&str> = names::MAPS
+            .iter()
+            .copied()
+            .filter(|map| !scratch.contains(map))
+            .collect();
         assert_eq!(shapes, lasting);
     }
 

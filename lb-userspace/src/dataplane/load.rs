@@ -102,6 +102,16 @@ fn refusal(errno: Option<i32>) -> &'static str {
     }
 }
 
+/// [`refusal`], where E2BIG is the verifier's: the program, not a map, is too large.
+fn verifier_refusal(errno: Option<i32>) -> &'static str {
+    match errno {
+        Some(libc::E2BIG | libc::EINVAL | libc::EACCES) => {
+            "; this kernel's verifier refuses the program: report it with the output of 'uname -r'"
+        }
+        other => refusal(other),
+    }
+}
+
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
     let program = ebpf
         .program_mut(name)
@@ -136,7 +146,7 @@ fn refused(program: &'static str, error: &ProgramError) -> DataplaneError {
     DataplaneError::Program {
         program,
         reason: reason.trim_end().to_owned(),
-        hint: refusal(io_error.raw_os_error()),
+        hint: verifier_refusal(io_error.raw_os_error()),
     }
 }
 

@@ -2,7 +2,9 @@
 //! has a BPF file system and network namespaces of its own.
 
 mod attach;
+mod counting;
 mod lifetime;
+mod live;
 mod maps;
 
 use std::path::PathBuf;

@@ -94,6 +94,16 @@ fn service(ring4_offset: u32) -> Service {
     }
 }
 
+/// Key and value of one name.
+pub(crate) fn name_of(kind: u32, id: u32, text: &[u8]) -> (NameKey, Name) {
+    (NameKey { kind, id }, name(text))
+}
+
+/// A SNAT slot.
+pub(crate) fn snat_addr(address: [u8; 16]) -> SnatAddr {
+    SnatAddr { address }
+}
+
 fn name(text: &[u8]) -> Name {
     let mut name = [0_i8; NAME_BYTES];
     name.iter_mut().zip(text).for_each(|(to, from)| *to = *from as i8);
@@ -101,7 +111,7 @@ fn name(text: &[u8]) -> Name {
 }
 
 /// The ops that write an image into empty maps; written here, so that `diff` is not what is tested.
-fn writes(image: &Image) -> Vec<Op> {
+pub(crate) fn writes(image: &Image) -> Vec<Op> {
     let mut ops = vec![Op::Settings(image.settings)];
     ops.extend(
         image
@@ -150,7 +160,7 @@ fn removals(image: &Image) -> Vec<Op> {
     ops
 }
 
-fn apply_all(stage: &Stage, dataplane: &mut Dataplane, ops: &[Op]) -> Result<()> {
+pub(crate) fn apply_all(stage: &Stage, dataplane: &mut Dataplane, ops: &[Op]) -> Result<()> {
     // Device map entries are resolved in the caller's namespace.
     Ok(stage
         .namespace
