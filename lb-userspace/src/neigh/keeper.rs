@@ -4,14 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourState};
+use netlink_packet_route::neighbour::{
+    NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::RouteProtocol;
 
 use super::OUR_PROTOCOL;
 use super::client::Client;
 use super::error::NeighError;
-use super::routes::entry;
-use super::table::{Neigh, NeighKey, Neighbours};
+use super::table::{Neigh, NeighKey, Neighbours, entry};
 
 /// How neighbours are kept resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,9 @@ impl Keeper {
             let since_asked = self.asked_at.get(key).map(|at| now.saturating_duration_since(*at));
             if self.wants_asking(neigh, since_asked) {
                 self.asked_at.insert(*key, now);
-                let result = client.neighbour_set(&describe(*key), self.request(*key)).await;
+                let result = client
+                    .neighbour_set(&key.to_string(), keep_request(self.keeping, *key))
+                    .await;
                 self.judge(*key, result)?;
             } else {
                 self.asked_at.entry(*key).or_insert(now);
@@ -115,22 +118,6 @@ impl Keeper {
         since_asked >= if fresh { REFRESH_PAUSE } else { UNRESOLVED_PAUSE }
     }
 
-    /// `NTF_USE` starts resolving on any kernel, the managed flag keeps it going on those that know it.
-    fn request(&self, key: NeighKey) -> netlink_packet_route::neighbour::NeighbourMessage {
-        let mut message = entry(key);
-        message.header.state = NeighbourState::None;
-        message.header.flags = NeighbourFlags::Use;
-        message
-            .attributes
-            .push(NeighbourAttribute::Protocol(RouteProtocol::Other(OUR_PROTOCOL)));
-        if self.keeping == Keeping::Managed {
-            message
-                .attributes
-                .push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
-        }
-        message
-    }
-
     /// A refusal is logged when it is new; only a dead socket stops the round.
     fn judge(&mut self, key: NeighKey, result: Result<(), NeighError>) -> Result<(), NeighError> {
         match result {
@@ -164,18 +151,30 @@ pub async fn release_neighbours() -> Result<usize, NeighError> {
 
 /// Deletes our entry. One that was there before us and has no mark of ours, or is set by hand, stays.
 async fn give_back(client: &Client, key: NeighKey, neigh: Option<&Neigh>) -> Result<(), NeighError> {
-    if !neigh.is_some_and(|neigh| neigh.ours && !neigh.is_static()) {
+    if !neigh.is_some_and(Neigh::is_ours_to_change) {
         return Ok(());
     }
-    match client.neighbour_delete(&describe(key), entry(key)).await {
+    match client.neighbour_delete(&key.to_string(), entry(key)).await {
         // The entry or its interface went away by itself.
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
         result => result,
     }
 }
 
-fn describe(key: NeighKey) -> String {
-    format!("neighbour {} on interface {}", key.address, key.ifindex)
+/// `NTF_USE` starts resolving on any kernel, the managed flag keeps it going on those that know it.
+pub(super) fn keep_request(keeping: Keeping, key: NeighKey) -> NeighbourMessage {
+    let mut message = entry(key);
+    message.header.state = NeighbourState::None;
+    message.header.flags = NeighbourFlags::Use;
+    message
+        .attributes
+        .push(NeighbourAttribute::Protocol(RouteProtocol::Other(OUR_PROTOCOL)));
+    if keeping == Keeping::Managed {
+        message
+            .attributes
+            .push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+    }
+    message
 }
 
 /// An instant so far back that every pause is over; the same instant where the clock does not reach that far.

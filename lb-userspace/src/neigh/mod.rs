@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::state::{Hop, Links};
 
 mod client;
+mod doubt;
 mod driver;
 mod error;
 mod events;
@@ -28,10 +29,11 @@ mod told;
 mod vip;
 
 pub use client::Client;
+pub use doubt::{Silence, silence_of};
 pub use error::NeighError;
 pub use hops::HopProblem;
 pub use keeper::{Keeping, release_neighbours};
-pub use routes::{Route, Silence, silence_of};
+pub use routes::{NoRoute, Route};
 pub use vip::{VipAdded, VipRemoved, VipStatus, local_addresses, vip_add, vip_remove, vip_status, vips_ours};
 
 /// Marks neighbours (`NDA_PROTOCOL`) and addresses (`IFA_PROTO`) that we made, so that they can be told from the

@@ -3,12 +3,10 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 
 use super::client::{Client, family};
 use super::error::NeighError;
-use super::table::{NeighKey, parse};
 
 /// The kernel's decision about one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,54 +58,6 @@ pub(super) async fn lookup(client: &Client, destination: IpAddr, source: Option<
         Route::None(NoRoute::Blackhole) if source.is_some() => ask(client, destination, None).await,
         route => Ok(route),
     }
-}
-
-/// Who does not answer on the way to an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// The address is on the link and answers no ARP or neighbour solicitation.
-    Host,
-    /// The gateway towards it answers none.
-    Gateway(IpAddr),
-}
-
-/// Whether the next hop towards `destination` does not answer ARP or neighbour discovery at this moment. `None`: it
-/// does, or did a moment ago, or there is no route to ask about.
-pub async fn silence_of(
-    client: &Client,
-    destination: IpAddr,
-    source: Option<IpAddr>,
-) -> Result<Option<Silence>, NeighError> {
-    let Route::Via { ifindex, next_hop } = lookup(client, destination, source).await? else {
-        return Ok(None);
-    };
-    let key = NeighKey {
-        ifindex,
-        address: next_hop,
-    };
-    let message = client
-        .neighbour(&format!("neighbour {next_hop} on interface {ifindex}"), entry(key))
-        .await?;
-    let resolved = message
-        .as_ref()
-        .and_then(parse)
-        .is_none_or(|(_, neigh)| neigh.usable_mac().is_some());
-    Ok(match resolved {
-        true => None,
-        false if next_hop == destination => Some(Silence::Host),
-        false => Some(Silence::Gateway(next_hop)),
-    })
-}
-
-/// A neighbour message that names `key` and says nothing else.
-pub(super) fn entry(key: NeighKey) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = family(key.address);
-    message.header.ifindex = key.ifindex;
-    message
-        .attributes
-        .push(NeighbourAttribute::Destination(key.address.into()));
-    message
 }
 
 async fn ask(client: &Client, destination: IpAddr, source: Option<IpAddr>) -> Result<Route, NeighError> {

@@ -1,7 +1,9 @@
 //! The kernel's neighbour table, as far as we need it. Pure: fed with messages, asked for MACs.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use lb_common::net::Mac;
 use netlink_packet_route::neighbour::{
@@ -10,6 +12,10 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::RouteProtocol;
 
 use super::OUR_PROTOCOL;
+use super::client::family;
+
+/// The kernel tells ages in hundredths of a second (USER_HZ), whatever its own tick is.
+const MS_PER_TICK: u64 = 10;
 
 /// One neighbour: an address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +33,14 @@ pub(super) struct Neigh {
     pub(super) managed: bool,
     /// We made it.
     pub(super) ours: bool,
+    /// When it was last known to answer.
+    pub(super) confirmed_ago: Option<Duration>,
+}
+
+impl fmt::Display for NeighKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "neighbour {} on interface {}", self.address, self.ifindex)
+    }
 }
 
 impl Neigh {
@@ -56,6 +70,11 @@ impl Neigh {
             self.state = NeighbourState::Failed;
         }
         self
+    }
+
+    /// We made it, and nobody has set it by hand since.
+    pub(super) fn is_ours_to_change(&self) -> bool {
+        self.ours && !self.is_static()
     }
 
     /// Set by hand (or never needs resolving): not ours to change.
@@ -109,6 +128,17 @@ impl Neighbours {
     }
 }
 
+/// A message that names `key` and says nothing else.
+pub(super) fn entry(key: NeighKey) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(key.address);
+    message.header.ifindex = key.ifindex;
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(key.address.into()));
+    message
+}
+
 /// `None`: not a neighbour of ours to use (a proxy entry, a bridge's forwarding entry, no address).
 pub(super) fn parse(message: &NeighbourMessage) -> Option<(NeighKey, Neigh)> {
     if message.header.flags.contains(NeighbourFlags::Proxy) {
@@ -120,6 +150,7 @@ pub(super) fn parse(message: &NeighbourMessage) -> Option<(NeighKey, Neigh)> {
         mac: None,
         managed: false,
         ours: false,
+        confirmed_ago: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -128,6 +159,9 @@ pub(super) fn parse(message: &NeighbourMessage) -> Option<(NeighKey, Neigh)> {
             NeighbourAttribute::LinkLayerAddress(bytes) => neigh.mac = Mac::try_from(bytes.as_slice()).ok(),
             NeighbourAttribute::ExtFlags(flags) => neigh.managed = flags.contains(NeighbourExtFlags::Managed),
             NeighbourAttribute::Protocol(RouteProtocol::Other(OUR_PROTOCOL)) => neigh.ours = true,
+            NeighbourAttribute::CacheInfo(info) => {
+                neigh.confirmed_ago = Some(Duration::from_millis(u64::from(info.confirmed) * MS_PER_TICK));
+            }
             _ => {}
         }
     }

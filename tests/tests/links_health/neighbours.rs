@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::netlab::{Lab, THEIR_MAC, inside, ip, managed};
+use crate::servers::{Server, probe, silent};
 use crate::watcher::Watcher;
 use anyhow::{Result, ensure};
+use lb_userspace::health::{self, ProbeKind};
 use lb_userspace::neigh::{HopProblem, release_neighbours};
 
 #[test]
@@ -146,6 +148,38 @@ fn what_an_earlier_agent_left_behind_is_taken_away_by_the_slow_poll() -> Result<
             !left.concat().contains("10.9.0.2") && left.concat().contains("fd09::2"),
             "{left:?}"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_mac_that_changes_without_a_word_is_found_by_the_probes_silence() -> Result<()> {
+    xlb_tests::require!("ip");
+    let lab = Lab::new()?;
+    let _server = Server::start(&lab.them, "[::]:8081", silent)?;
+    inside(&lab.us, async || {
+        let both = [ip("10.9.0.2")?, ip("fd09::2")?];
+        let mut watch = Watcher::start(&both)?;
+        watch.until("both next hops", |seen| seen.hops.len() == 2).await?;
+        let mut probes = Vec::new();
+        for target in ["10.9.0.2:8081", "[fd09::2]:8081"] {
+            let mut probe = probe(target, ProbeKind::Tcp)?;
+            probe.timeout = Duration::from_millis(500);
+            probes.push(probe);
+        }
+        let (_probes, list) = tokio::sync::watch::channel(probes);
+        let (to_us, mut results) = tokio::sync::mpsc::channel(64);
+        health::start(list, to_us);
+        tokio::spawn(async move { while results.recv().await.is_some() {} });
+        // The kernel has just made sure of both.
+        watch.linger(Duration::from_secs(2)).await?;
+        // Left to itself, the kernel believes the old MAC for 15 to 45 seconds, and asks for 8 more.
+        lab.them.ip("link set t0 address 02:00:00:00:09:55")?;
+        let mac = Some([2, 0, 0, 0, 9, 0x55]);
+        watch
+            .until("the new MAC", |seen| both.iter().all(|to| seen.mac(*to) == mac))
+            .await?;
+        ensure!(managed(&lab.us)?.len() == 2);
         Ok(())
     })
 }
