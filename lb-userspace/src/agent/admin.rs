@@ -225,7 +225,10 @@ fn desired_error(error: &DesiredError) -> ApiError {
         DesiredError::Change(WriteBackError::NoSuchService { .. } | WriteBackError::NoSuchBackend { .. }) => {
             (ErrorCode::NotFound, Some("xlb status -o wide".to_owned()))
         }
-        _ => (ErrorCode::BadConfig, None),
+        DesiredError::Change(WriteBackError::Duplicate { .. }) => (ErrorCode::Exists, None),
+        DesiredError::Change(_) | DesiredError::Read { .. } | DesiredError::Check { .. } => {
+            (ErrorCode::BadConfig, None)
+        }
     };
     ApiError {
         code,

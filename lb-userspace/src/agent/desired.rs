@@ -164,22 +164,27 @@ impl Change {
     /// The changed backend's name and what happened to it in words, given the states around the change.
     pub fn describe(&self, before: &Desired, after: &Desired) -> (String, String) {
         let (old, new) = (before.backends_of(self.service()), after.backends_of(self.service()));
-        match self {
-            Self::Add { service, .. } => match new.iter().find(|backend| !old.contains(backend)) {
-                Some((name, target)) if *name == target.to_string() => {
-                    (name.clone(), format!("added backend {name} to service {service}"))
-                }
-                Some((name, target)) => (
-                    name.clone(),
-                    format!("added backend {name} ({target}) to service {service}"),
-                ),
-                None => (String::new(), format!("service {service} is as before")),
-            },
-            Self::Remove { service, backend } => (
-                backend.clone(),
-                format!("removed backend {backend} from service {service}"),
-            ),
-        }
+        let only = |these: &[(String, SocketAddr)], those: &[(String, SocketAddr)]| {
+            these.iter().find(|backend| !those.contains(backend)).cloned()
+        };
+        let (changed, verb, preposition) = match self {
+            Self::Add { .. } => (only(&new, &old), "added", "to"),
+            Self::Remove { .. } => (only(&old, &new), "removed", "from"),
+        };
+        let service = self.service();
+        let Some((name, target)) = changed else {
+            return (
+                String::new(),
+                format!("the backends of service {service} are as before"),
+            );
+        };
+        let shown = if name == target.to_string() {
+            name.clone()
+        } else {
+            format!("{name} ({target})")
+        };
+        let done = format!("{verb} backend {shown} {preposition} service {service}");
+        (name, done)
     }
 
     fn apply(&self, text: &str) -> Result<String, WriteBackError> {

@@ -5,6 +5,8 @@ mod error;
 mod listen;
 mod peer;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

@@ -1,0 +1,322 @@
+//! The API over a real Unix socket and a real config file, asked by the CLI's own client. Only the writer is played: it
+//! answers as the test says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+use super::{ApiState, listen_unix, serve_unix};
+use crate::agent::{Admin, Desired};
+use crate::cli::{CliError, Client, Exit};
+use crate::dataplane::CpuTotals;
+use crate::reconcile::fixture::{CONFIG, Fixture};
+use crate::reconcile::{ApplyError, Drops, Event};
+use crate::view::{AddBackend, ApiError, Changed, DropsView, ErrorCode, Reloaded, ServiceView, StatusView};
+
+/// What the played writer does with a new desired state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plays {
+    /// Applies everything.
+    Well,
+    /// Fails the first state it gets, takes later ones.
+    FailsOnce,
+}
+
+struct Agent {
+    directory: tempfile::TempDir,
+    client: Client,
+    /// Names of `web`'s backends in each state that reached the writer.
+    reached: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+impl Agent {
+    fn start(plays: Plays) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = directory.path().join("xlb.toml");
+        fs::write(&config, CONFIG).expect("write the config");
+        let (desired, _) = Desired::read(&config, &[]).expect("a good config");
+        let (events, queue) = mpsc::channel(16);
+        let reached = Arc::default();
+        tokio::spawn(play(plays, queue, Arc::clone(&reached)));
+        let (_, snapshots) = watch::channel(Fixture::new(CONFIG).snapshot(1, HashMap::new()));
+        let admin = Arc::new(Admin::new(Arc::new(desired), events.clone()));
+        let socket = directory.path().join("api.sock");
+        let listener = listen_unix(&socket).expect("listen");
+        tokio::spawn(serve_unix(listener, ApiState::new(snapshots, events, admin)));
+        Self {
+            client: Client::new(&socket),
+            directory,
+            reached,
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("xlb.toml")
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.config()).expect("read the config")
+    }
+
+    fn reached(&self) -> Vec<Vec<String>> {
+        self.reached.lock().expect("not poisoned").clone()
+    }
+
+    /// The client blocks, as it does in the CLI.
+    async fn ask<Answer: DeserializeOwned + Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Client) -> Result<Answer, CliError> + Send + 'static,
+    ) -> Result<Answer, CliError> {
+        let client = self.client.clone();
+        tokio::task::spawn_blocking(move || ask(&client))
+            .await
+            .expect("the client ends")
+    }
+
+    async fn add(&self, request: AddBackend) -> Result<Changed, CliError> {
+        self.ask(move |client| client.post("/v1/backends", &request)).await
+    }
+
+    async fn delete(&self, path: &'static str) -> Result<Changed, CliError> {
+        self.ask(move |client| client.delete(path)).await
+    }
+}
+
+async fn play(plays: Plays, mut queue: mpsc::Receiver<Event>, reached: Arc<Mutex<Vec<Vec<String>>>>) {
+    let mut fixture = Fixture::new(CONFIG);
+    let mut generation = 1;
+    while let Some(event) = queue.recv().await {
+        match event {
+            Event::Desired { desired, reply } => {
+                let names = desired.backends_of("web").into_iter().map(|(name, _)| name).collect();
+                let count = {
+                    let mut reached = reached.lock().expect("not poisoned");
+                    reached.push(names);
+                    reached.len()
+                };
+                let failed = ApplyError::Ops {
+                    op: "backend 4".to_owned(),
+                    error: "No space left on device".to_owned(),
+                    left: 2,
+                };
+                generation += 1;
+                let answer = if plays == Plays::FailsOnce && count == 1 {
+                    Err(failed)
+                } else {
+                    Ok(generation)
+                };
+                drop(reply.send(answer));
+            }
+            Event::Sample { reply } => drop(reply.send(fixture.snapshot(2, HashMap::new()))),
+            Event::Drops { reply } => {
+                let drops = Drops {
+                    reasons: Vec::new(),
+                    tx_errors: BTreeMap::new(),
+                    cpu: CpuTotals::default(),
+                    tx_errors_missing: None,
+                };
+                drop(reply.send(Ok(drops)));
+            }
+            Event::Probe(_) | Event::Net(_) | Event::Presence(_) | Event::Stop => {}
+        }
+    }
+}
+
+fn backend(address: &str) -> AddBackend {
+    AddBackend {
+        service: "web".to_owned(),
+        name: None,
+        address: address.parse().expect("an address"),
+        port: Some(7000),
+        weight: None,
+        runtime: false,
+    }
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, CliError>) -> ApiError {
+    match result {
+        Err(CliError::Refused(error)) => error,
+        other => panic!("wanted a refusal, got {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_read_is_read() {
+    let agent = Agent::start(Plays::Well);
+    let status: StatusView = agent.ask(|client| client.get("/v1/status")).await.expect("status");
+    let services: Vec<ServiceView> = agent.ask(|client| client.get("/v1/services")).await.expect("services");
+    assert_eq!((status.services.len(), services.len()), (2, 2));
+    let drops: DropsView = agent.ask(|client| client.get("/v1/drops")).await.expect("drops");
+    assert!(drops.drops.iter().any(|row| row.reason == "no_backend"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_added_backend_is_in_the_maps_and_in_the_file() {
+    let agent = Agent::start(Plays::Well);
+    let changed = agent.add(backend("10.0.0.20")).await.expect("added");
+    assert_eq!((changed.backend.as_str(), changed.generation), ("10.0.0.20:7000", 2));
+    assert!(agent.text().contains("10.0.0.20"), "{}", agent.text());
+    assert_eq!(agent.reached(), [["a", "10.0.0.12:9000", "10.0.0.20:7000"]]);
+    let again = refusal(agent.add(backend("10.0.0.20")).await);
+    assert_eq!(again.code, ErrorCode::Exists);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_named_by_address_and_port_can_be_removed() {
+    let agent = Agent::start(Plays::Well);
+    let changed = agent
+        .delete("/v1/services/web/backends/10.0.0.12%3A9000")
+        .await
+        .expect("removed");
+    assert_eq!(
+        changed.message.split(';').next(),
+        Some("removed backend 10.0.0.12:9000 from service web")
+    );
+    assert!(!agent.text().contains("10.0.0.12"));
+    let unknown = refusal(agent.delete("/v1/services/web/backends/nobody").await);
+    assert_eq!(unknown.code, ErrorCode::NotFound);
+    let unknown = refusal(agent.delete("/v1/services/nothing/backends/a").await);
+    assert_eq!(unknown.code, ErrorCode::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_change_leaves_the_file_alone_and_outlives_a_saved_one() {
+    let agent = Agent::start(Plays::Well);
+    let changed = agent
+        .delete("/v1/services/web/backends/a?runtime=true")
+        .await
+        .expect("removed");
+    assert_eq!((changed.stored.as_str(), agent.text().as_str()), ("runtime", CONFIG));
+    agent.add(backend("10.0.0.20")).await.expect("added");
+    assert_eq!(
+        agent.reached().last().map(Vec::as_slice),
+        Some(&["10.0.0.12:9000".to_owned(), "10.0.0.20:7000".to_owned()][..])
+    );
+    assert!(agent.text().contains("name = \"a\""), "the file still has it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_write_changes_neither_file_nor_running_state() {
+    let agent = Agent::start(Plays::FailsOnce);
+    let failed = refusal(agent.add(backend("10.0.0.20")).await);
+    assert_eq!(failed.code, ErrorCode::ApplyFailed);
+    assert!(
+        failed
+            .message
+            .contains("the config file was not changed; the maps were set back"),
+        "{}",
+        failed.message
+    );
+    assert_eq!(agent.text(), CONFIG);
+    let reached = agent.reached();
+    assert_eq!(
+        reached.last(),
+        Some(&vec!["a".to_owned(), "10.0.0.12:9000".to_owned()]),
+        "set back"
+    );
+    assert_eq!(
+        fs::read_dir(agent.directory.path()).expect("list").count(),
+        2,
+        "no temporary file stays"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_must_not_be_written_is_refused_with_the_way_out() {
+    let agent = Agent::start(Plays::Well);
+    fs::set_permissions(agent.config(), fs::Permissions::from_mode(0o444)).expect("chmod");
+    let refused = refusal(agent.add(backend("10.0.0.20")).await);
+    assert_eq!(refused.code, ErrorCode::NotWritable);
+    assert!(
+        refused.next.as_deref().is_some_and(|next| next.contains("--runtime")),
+        "{refused:?}"
+    );
+
+    let real = agent.directory.path().join("real.toml");
+    fs::rename(agent.config(), &real).expect("rename");
+    symlink(&real, agent.config()).expect("symlink");
+    let refused = refusal(agent.add(backend("10.0.0.20")).await);
+    assert!(refused.message.contains("symlink"), "{refused:?}");
+    assert!(agent.reached().is_empty(), "nothing reached the maps");
+
+    let mut runtime = backend("10.0.0.20");
+    runtime.runtime = true;
+    agent.add(runtime).await.expect("--runtime works all the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_the_check_refuses_is_not_made() {
+    let agent = Agent::start(Plays::Well);
+    let mut six = backend("2001:db8::20");
+    six.weight = Some(5_000);
+    let refused = refusal(agent.add(six).await);
+    assert_eq!(refused.code, ErrorCode::BadConfig);
+    assert!(agent.reached().is_empty());
+    assert_eq!(agent.text(), CONFIG);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_the_new_text_and_a_bad_one_changes_nothing() {
+    let agent = Agent::start(Plays::Well);
+    fs::write(agent.config(), CONFIG.replace("10.0.0.11", "10.0.0.21")).expect("write");
+    let reload = |client: &Client| client.post::<(), Reloaded>("/v1/reload", &());
+    agent.ask(reload).await.expect("reloaded");
+    assert_eq!(agent.reached().len(), 1);
+    fs::write(agent.config(), CONFIG.replace("port = 8081", "port = 0")).expect("write");
+    let refused = refusal(agent.ask(reload).await);
+    assert_eq!(refused.code, ErrorCode::BadConfig);
+    assert_eq!(agent.reached().len(), 1, "a bad file does not reach the writer");
+    let status: StatusView = agent.ask(|client| client.get("/v1/status")).await.expect("status");
+    assert!(status.agent.config.last_error.is_some());
+    fs::write(agent.config(), CONFIG).expect("write");
+    agent.ask(reload).await.expect("reloaded");
+    let status: StatusView = agent.ask(|client| client.get("/v1/status")).await.expect("status");
+    assert_eq!(status.agent.config.last_error, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_changed_by_hand_is_not_overwritten() {
+    let agent = Agent::start(Plays::Well);
+    let theirs = CONFIG.replace("weight = 50", "weight = 60");
+    fs::write(agent.config(), &theirs).expect("write");
+    let refused = refusal(agent.add(backend("10.0.0.20")).await);
+    assert_eq!(refused.code, ErrorCode::NotWritable);
+    assert!(
+        refused
+            .next
+            .as_deref()
+            .is_some_and(|next| next.starts_with("xlb reload")),
+        "{refused:?}"
+    );
+    assert_eq!(agent.text(), theirs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_wrong_request_gets_a_json_error() {
+    let agent = Agent::start(Plays::Well);
+    let unknown = refusal(agent.ask(|client| client.get::<StatusView>("/v1/nothing")).await);
+    assert_eq!(unknown.code, ErrorCode::NotFound);
+    let method = refusal(agent.ask(|client| client.delete::<StatusView>("/v1/status")).await);
+    assert_eq!(method.code, ErrorCode::NotFound);
+    let body = agent
+        .ask(|client| client.post::<_, Changed>("/v1/backends", &"nonsense"))
+        .await;
+    assert_eq!(refusal(body).code, ErrorCode::BadRequest);
+    let query = refusal(agent.delete("/v1/services/web/backends/a?runtime=perhaps").await);
+    assert_eq!(query.code, ErrorCode::BadRequest);
+    assert!(agent.reached().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_agent_is_exit_code_3() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let client = Client::new(&directory.path().join("api.sock"));
+    let result = tokio::task::spawn_blocking(move || client.get::<StatusView>("/v1/status")).await;
+    let error = result.expect("ends").expect_err("nobody is there");
+    assert_eq!(error.exit(), Exit::Unreachable);
+}
