@@ -177,7 +177,7 @@ fn connect<F: Rewrite, T: Tables + FlowTables<F>>(
         });
     }
     tables.count(work.flow.backend_id, |stats| {
-        stats.flows_new = stats.flows_new.wrapping_add(1)
+        stats.flows_new = stats.flows_new.wrapping_add(1);
     });
     Ok(())
 }

@@ -26,6 +26,10 @@ impl<F: Family> Clone for Entry<F> {
 }
 impl<F: Family> Copy for Entry<F> {}
 
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a field's address and the write to it rest on the same promise of `new`"
+)]
 impl<F: Family> Entry<F> {
     /// Wraps what a lookup returned.
     ///

@@ -143,7 +143,7 @@ fn from_backend<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     if !answers {
         if l4.has(tcp_flag::RST) {
             tables.count(work.flow.backend_id, |stats| {
-                stats.flows_refused = stats.flows_refused.wrapping_add(1)
+                stats.flows_refused = stats.flows_refused.wrapping_add(1);
             });
         } else if l4.has(tcp_flag::SYN) && l4.has(tcp_flag::ACK) {
             entry.set_backend_isn(l4.seq);
