@@ -7,6 +7,8 @@
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
 
+mod btf_text;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -62,6 +64,7 @@ fn build() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=btf_text.rs");
     println!("cargo::rerun-if-env-changed={}", toolchain::TOOLCHAIN_VAR);
 
     let Tools { toolchain, linker } =
@@ -76,6 +79,13 @@ fn build() -> Result<(), String> {
         out_dir,
     }
     .run()
+}
+
+fn mark_text(object: &Path) -> Result<(), String> {
+    let shown = |error: std::io::Error| format!("{}: {error}", object.display());
+    let mut elf = fs::read(object).map_err(shown)?;
+    btf_text::mark_text(&mut elf)?;
+    fs::write(object, elf).map_err(shown)
 }
 
 struct Builder<'a> {
@@ -99,6 +109,7 @@ impl Builder<'_> {
             let linked = self.compile(features, &target_dir)?;
             let object = self.out_dir.join(file_name);
             self.strip(&linked, &object)?;
+            mark_text(&object)?;
             // A copy where people and `cargo xtask check` find it.
             let shown = target_dir.join(file_name);
             fs::copy(&object, &shown).map_err(|e| format!("{}: {e}", shown.display()))?;
