@@ -2,6 +2,7 @@
 //! has a BPF file system and network namespaces of its own.
 
 mod attach;
+mod bpftool;
 mod counting;
 mod lifetime;
 mod live;
