@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Config, Diagnostic, Mode, Protocol, parse, parse_bytes};
 
+mod docs;
 mod errors;
 mod fuzz;
 

@@ -120,7 +120,7 @@ pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<I
     let holds = holds(inputs);
     image.ours = ids.retired.bitmap(previous, &image, holds, inputs.now);
     ids.finish(&image);
-    ids.due = due(ids, holds);
+    ids.due = due(ids, holds, inputs.now);
     Ok(image)
 }
 
@@ -153,9 +153,15 @@ fn holds(inputs: &Inputs<'_>) -> Holds {
     }
 }
 
-fn due(ids: &mut Ids, holds: Holds) -> Option<Duration> {
-    let removed = ids.removed_since.values().min().map(|since| *since + holds.least);
-    let retired = ids.retired.next_due(holds);
+fn due(ids: &mut Ids, holds: Holds, now: Duration) -> Option<Duration> {
+    // One past its time waits for its connections, which the caller counts.
+    let removed = ids
+        .removed_since
+        .values()
+        .map(|since| *since + holds.least)
+        .filter(|due| *due > now)
+        .min();
+    let retired = ids.retired.next_due(holds, now);
     [removed, retired, ids.spans().next_due()].into_iter().flatten().min()
 }
 

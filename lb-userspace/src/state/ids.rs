@@ -70,7 +70,8 @@ impl Ids {
     }
 
     /// When `compile` should be called again even if nothing changes: something that is kept for a while may go then.
-    /// On the clock of `Inputs::now`.
+    /// On the clock of `Inputs::now`. Backends that wait for connections to end are not in it: call again when the
+    /// count of a `REMOVED` one falls to 0.
     pub fn next_due(&self) -> Option<Duration> {
         self.due
     }

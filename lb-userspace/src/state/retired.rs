@@ -26,6 +26,12 @@ impl Holds {
         let age = now.saturating_sub(since);
         age < self.least || (age < self.most && self.live_flows > 0)
     }
+
+    /// Until when something kept since then is kept at least.
+    fn until(&self, since: Duration, now: Duration) -> Duration {
+        let least = since + self.least;
+        if now < least { least } else { since + self.most }
+    }
 }
 
 /// Withdrawn claims and since when.
@@ -77,15 +83,11 @@ impl Retired {
         blocks
     }
 
-    /// When a kept claim may go at the earliest.
-    pub(super) fn next_due(&self, holds: Holds) -> Option<Duration> {
+    /// When a kept claim goes at the earliest, if as many connections live on.
+    pub(super) fn next_due(&self, holds: Holds, now: Duration) -> Option<Duration> {
         let inherited = self.inherited.iter().map(|(_, since)| *since);
-        self.claims
-            .values()
-            .copied()
-            .chain(inherited)
-            .min()
-            .map(|since| since + holds.least)
+        let kept = self.claims.values().copied().chain(inherited);
+        kept.map(|since| holds.until(since, now)).min()
     }
 }
 

@@ -50,7 +50,10 @@ enum Event {
 fn plan() -> impl Strategy<Value = Plan> {
     let backends = proptest::collection::btree_map(
         1_u8..12,
-        (8_000_u16..8_003, prop_oneof![3 => Just(100_u32), 1 => 0_u32..300]),
+        (
+            8_000_u16..8_003,
+            prop_oneof![3 => Just(100_u32), 1 => 20_u32..300, 1 => Just(0)],
+        ),
         0..6,
     );
     (0_u8..5, 0_u8..3, any::<bool>(), any::<bool>(), any::<bool>(), backends).prop_map(
