@@ -34,15 +34,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         step("format", &mut command::cargo(["fmt", "--all", "--check"]))?,
         step(
             "lints",
-            &mut command::cargo([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--quiet",
-                "--",
-                "-D",
-                "warnings",
-            ]),
+            &mut command::cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         )?,
         step("check", Command::new(own).arg("check").current_dir(crate::root()))?,
         step(
