@@ -243,6 +243,33 @@ mod tests {
     }
 
     #[test]
+    fn every_verdict_is_explained_in_the_docs() {
+        let page = include_str!("../../../docs/port-verdicts.md");
+        let verdicts = [
+            PortVerdict::Open,
+            PortVerdict::Refused,
+            PortVerdict::Filtered(Duration::ZERO),
+            PortVerdict::Unreachable(Unreachable::Host),
+            PortVerdict::AcceptedThenClosed,
+            PortVerdict::Silent(Duration::ZERO),
+            PortVerdict::WrongProtocol { seen: String::new() },
+            PortVerdict::BadStatus(500),
+            PortVerdict::Error(ProbeFault::NoCheckPort(1..=2)),
+            PortVerdict::Error(ProbeFault::Late(Duration::ZERO)),
+            PortVerdict::Error(ProbeFault::NoFiles),
+        ];
+        for verdict in verdicts {
+            let counts = match verdict.judgement() {
+                Judgement::Good => "good",
+                Judgement::Bad => "bad",
+                Judgement::Inconclusive => "inconclusive",
+            };
+            let row = format!("| `{}` | {counts} |", verdict.as_str());
+            assert!(page.contains(&row), "docs/port-verdicts.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn durations_are_written_with_a_unit() {
         assert_eq!(text(Duration::from_secs(2)), "2 s");
         assert_eq!(text(Duration::from_millis(1_500)), "1500 ms");

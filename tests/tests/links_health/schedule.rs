@@ -133,7 +133,7 @@ fn a_change_of_the_list_leaves_the_phase_of_the_others_alone() -> Result<()> {
     let of_kept = count_by_backend(&results).get(&kept.backend).copied().unwrap_or(0);
     // 3.5 seconds; a restart at each of the 30 changes would give 30.
     ensure!(
-        (3..=5).contains(&of_kept),
+        (2..=6).contains(&of_kept),
         "{of_kept} results of the probe that did not change"
     );
     Ok(())
