@@ -1,7 +1,6 @@
 //! Debian packages: what apt offers, and installing it without starting services.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -62,7 +61,7 @@ pub(crate) fn root(purpose: &str) -> Result<Root> {
         return Ok(Root::Own);
     }
     if find_program("sudo").is_none() {
-        bail!("{purpose} needs root and there is no sudo; run as root: {}", rerun());
+        bail!("{purpose} needs root and there is no sudo; run the command again as root");
     }
     let mut probe = Command::new("sudo");
     if probe
@@ -72,14 +71,11 @@ pub(crate) fn root(purpose: &str) -> Result<Root> {
     {
         return Ok(Root::Sudo);
     }
-    bail!(
-        "{purpose} needs root and sudo asks for a password; run 'sudo -v' first, then again {}",
-        rerun()
-    );
+    bail!("{purpose} needs root and sudo asks for a password; run 'sudo -v', then the command again");
 }
 
 /// Whether this process has user id 0.
-pub(crate) fn is_root() -> bool {
+fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     // The owner of /proc/self is the effective user: std alone has no geteuid.
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
@@ -139,10 +135,4 @@ fn as_root(root: &Root, program: &str) -> Command {
             command
         }
     }
-}
-
-fn rerun() -> String {
-    let cargo = find_program("cargo");
-    let path = cargo.as_deref().unwrap_or(Path::new("cargo"));
-    format!("'{} xtask setup'", path.display())
 }

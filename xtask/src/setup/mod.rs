@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::toolchain::find_program;
 use packages::{TOOLS, Tool};
 
-pub(crate) use apt::{Root, is_root, root};
+pub(crate) use apt::{Root, root};
 
 /// The workspace's rust-version: the BPF compiler may be newer, not older.
 const MINIMUM_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
