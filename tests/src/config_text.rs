@@ -11,19 +11,26 @@ pub const QUICK_TCP_CHECK: &str = r#"{ tcp = {}, interval = "200ms", timeout = "
 pub const QUICK_HTTP_CHECK: &str =
     r#"{ http = { path = "/healthz", status = [200] }, interval = "200ms", timeout = "150ms", rise = 2, fall = 2 }"#;
 
-/// One `[[service]]` on both VIPs of the scenes.
+/// One `[[service]]` on the VIPs of the scenes.
 #[derive(Debug, Clone)]
 pub struct ServiceText {
     text: String,
 }
 
 impl ServiceText {
-    /// `protocol` is `tcp` or `udp`.
+    /// On the VIPs of both families. `protocol` is `tcp` or `udp`.
     pub fn new(name: &str, protocol: &str, port: u16) -> Self {
+        Self::on(&format!("\"{VIP4}\", \"{VIP6}\""), name, protocol, port)
+    }
+
+    /// On the IPv4 VIP alone, for backends with IPv4 addresses alone.
+    pub fn v4(name: &str, protocol: &str, port: u16) -> Self {
+        Self::on(&format!("\"{VIP4}\""), name, protocol, port)
+    }
+
+    fn on(vips: &str, name: &str, protocol: &str, port: u16) -> Self {
         Self {
-            text: format!(
-                "[[service]]\nname = \"{name}\"\nvip = [\"{VIP4}\", \"{VIP6}\"]\nport = {port}\nprotocol = \"{protocol}\"\n"
-            ),
+            text: format!("[[service]]\nname = \"{name}\"\nvip = [{vips}]\nport = {port}\nprotocol = \"{protocol}\"\n"),
         }
     }
 

@@ -81,7 +81,7 @@ fn swapping_one_interface_long_before_the_other_fails_no_request() -> Result<()>
         }
     }
     for transfer in &mut transfers {
-        ensure!(transfer.running()?, "a transfer ended before the swaps did");
+        transfer.ensure_running()?;
     }
     load.finish()?.ensure_no_failure(500)?;
     for transfer in &mut transfers {

@@ -72,7 +72,20 @@ impl Capture {
         let file = room.file(&format!("{}-{link}-{number}.pcap", namespace.name()));
         let mut command = namespace.command("tcpdump");
         command
-            .args(["-i", link, "-n", "-U", "-s", "0", "-B", "32768", "-Z", "root", "-w"])
+            .args([
+                "-i",
+                link,
+                "-n",
+                "-U",
+                "--immediate-mode",
+                "-s",
+                "0",
+                "-B",
+                "32768",
+                "-Z",
+                "root",
+                "-w",
+            ])
             .arg(&file)
             .arg(filter);
         let process = Process::start("tcpdump", &mut command, &file.with_extension("log"))?;
@@ -84,7 +97,7 @@ impl Capture {
 
     /// Stops it and reads every TCP and UDP packet.
     pub fn segments(mut self) -> Result<Vec<Segment>> {
-        // Packets still in the kernel's buffer reach the file within tcpdump's poll interval.
+        // In immediate mode a packet is in the file at once; this is for tcpdump to get its turn on a busy machine.
         std::thread::sleep(Duration::from_millis(300));
         self.process.signal(Signal::SIGINT)?;
         self.process.wait(Duration::from_secs(5))?;

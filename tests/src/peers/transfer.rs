@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::netns::Namespace;
 use crate::process::{Process, run};
@@ -13,14 +14,23 @@ use crate::process::{Process, run};
 #[derive(Debug)]
 pub struct Transfer {
     process: Process,
+    start: Instant,
     /// The local file that is read or written.
     pub file: PathBuf,
 }
 
 impl Transfer {
-    /// Whether it still goes on.
-    pub fn running(&mut self) -> Result<bool> {
-        Ok(self.process.ended()?.is_none())
+    /// An error unless it still goes on: what the test did would prove nothing about it.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        let seconds = self.start.elapsed().as_secs_f32();
+        match self.process.ended()? {
+            None => Ok(()),
+            Some(status) => bail!(
+                "the transfer of {} ended with {status} within {seconds:.1} s: {}",
+                self.file.display(),
+                self.process.output()
+            ),
+        }
     }
 
     /// Waits for the end; an error if curl failed.
@@ -110,9 +120,13 @@ pub fn start_upload(from: &Namespace, file: &Path, url: &str, megabytes_per_seco
 }
 
 fn start(mut command: Command, file: &Path) -> Result<Transfer> {
-    let process = Process::start("curl", &mut command, &file.with_extension("curl.log"))?;
+    // An upload reads a file that other transfers read as well.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let log = file.with_extension(format!("curl-{}.log", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    let process = Process::start("curl", &mut command, &log)?;
     Ok(Transfer {
         process,
+        start: Instant::now(),
         file: file.to_owned(),
     })
 }
