@@ -10,6 +10,7 @@ mod codes;
 mod diagnostic;
 mod findings;
 mod model;
+mod probe;
 mod raw;
 mod reader;
 mod render;

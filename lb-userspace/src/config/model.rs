@@ -1,5 +1,7 @@
 //! The checked config: what the rest of the agent may rely on. Made by [`super::parse`] only.
 
+mod service;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_common::limits;
+
+pub use service::{BackendConfig, Check, CheckKind, Mode, OnMiss, Protocol, ServiceConfig};
 
 /// A config without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,135 +159,4 @@ impl Default for Timeouts {
             udp_answered: seconds(limits::DEFAULT_UDP_ANSWERED_S),
         }
     }
-}
-
-/// One `[[service]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceConfig {
-    /// Unique name.
-    pub name: String,
-    /// At least one, no address twice.
-    pub vips: Vec<IpAddr>,
-    /// Service port: what clients dial.
-    pub port: u16,
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// Forwarding mode.
-    pub mode: Mode,
-    /// Internal port of backends that name none; `None`: the service port.
-    pub internal_port: Option<u16>,
-    /// Health check of backends that name none.
-    pub check: Option<Check>,
-    /// What a TCP packet without a flow gets.
-    pub on_miss: OnMiss,
-    /// Backends in the file's order; names and (address, port) are unique in a service.
-    pub backends: Vec<BackendConfig>,
-}
-
-impl ServiceConfig {
-    /// The check that applies to a backend of this service.
-    pub fn check_of<'a>(&'a self, backend: &'a BackendConfig) -> Option<&'a Check> {
-        backend.check.as_ref().or(self.check.as_ref())
-    }
-}
-
-/// Layer-4 protocol of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// IP protocol number.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => lb_common::net::IPPROTO_TCP,
-            Self::Udp => lb_common::net::IPPROTO_UDP,
-        }
-    }
-
-    /// As in the config file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// Forwarding mode of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Destination and source rewritten; the reply returns through us.
-    FullNat,
-    /// Destination rewritten only; we are the backends' gateway.
-    Gateway,
-}
-
-impl Mode {
-    /// As in the config file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FullNat => "full_nat",
-            Self::Gateway => "gateway",
-        }
-    }
-}
-
-/// What a TCP packet that opens nothing and has no flow gets in full NAT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnMiss {
-    /// A reset, at a limited rate.
-    Reset,
-    /// Nothing.
-    Drop,
-}
-
-/// One `[[service.backend]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendConfig {
-    /// Unique in its service; `address:port` (`[v6]:port`) where the file gives none.
-    pub name: String,
-    /// Address.
-    pub address: IpAddr,
-    /// Internal port, resolved: the backend's own, else the service's `internal_port`, else the service port.
-    pub port: u16,
-    /// 0 to 1000; 0 takes no new flows.
-    pub weight: u32,
-    /// Its own check; `None`: the service's.
-    pub check: Option<Check>,
-}
-
-/// A health check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What is done.
-    pub kind: CheckKind,
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// A probe that takes longer has failed.
-    pub timeout: Duration,
-    /// Good probes in a row before a backend that was down is up.
-    pub rise: u32,
-    /// Bad probes in a row before a backend that was up is down.
-    pub fall: u32,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckKind {
-    /// Connects.
-    Tcp,
-    /// Connects, sends a GET, reads the status line.
-    Http {
-        /// Request target, with its leading slash.
-        path: String,
-        /// Accepted status codes; not empty.
-        status: Vec<u16>,
-        /// `Host` header; `None`: address and port.
-        host: Option<String>,
-    },
 }

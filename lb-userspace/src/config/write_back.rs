@@ -3,12 +3,14 @@
 //! [`super::parse`].
 
 mod array;
+mod identity;
 mod tables;
 
 use std::net::{IpAddr, SocketAddr};
 
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
+use identity::{Identity, default_port, identities, names_of_services, text_of};
 use tables::Kept;
 
 /// A backend to add.
@@ -127,24 +129,6 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// The tables of `[[key]]` or `key = [{...}]`.
-fn entries(item: Option<&Item>) -> Vec<&dyn TableLike> {
-    match item {
-        Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
-        Some(Item::Value(Value::Array(array))) => array
-            .iter()
-            .filter_map(Value::as_inline_table)
-            .map(|table| table as &dyn TableLike)
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn names_of_services(document: &DocumentMut) -> Vec<String> {
-    let services = entries(document.get("service"));
-    services.iter().filter_map(|table| text_of(*table, "name")).collect()
-}
-
 fn find_service<'a>(item: &'a mut Item, name: &str) -> Option<(&'a mut dyn TableLike, Written)> {
     let named = |table: &dyn TableLike| text_of(table, "name").as_deref() == Some(name);
     match item {
@@ -161,33 +145,6 @@ fn find_service<'a>(item: &'a mut Item, name: &str) -> Option<(&'a mut dyn Table
     }
 }
 
-fn text_of(table: &dyn TableLike, key: &str) -> Option<String> {
-    table.get(key)?.as_str().map(str::to_owned)
-}
-
-fn port_of(table: &dyn TableLike, key: &str) -> Option<u16> {
-    table.get(key)?.as_integer().and_then(|port| u16::try_from(port).ok())
-}
-
-/// What tells backends of one service apart.
-struct Identity {
-    name: String,
-    target: Option<SocketAddr>,
-}
-
-fn identities(service: &dyn TableLike) -> Vec<Identity> {
-    let default_port = port_of(service, "internal_port").or_else(|| port_of(service, "port"));
-    let of_backend = |table: &&dyn TableLike| {
-        let address = text_of(*table, "address").and_then(|text| text.parse::<IpAddr>().ok());
-        let port = port_of(*table, "port").or(default_port);
-        let target = address.zip(port).map(SocketAddr::from);
-        let name = text_of(*table, "name").or_else(|| target.map(|target| target.to_string()));
-        let name = name.unwrap_or_default();
-        Identity { name, target }
-    };
-    entries(service.get("backend")).iter().map(of_backend).collect()
-}
-
 fn add(
     service: &mut dyn TableLike,
     written: Written,
@@ -195,7 +152,7 @@ fn add(
     spec: &BackendSpec,
 ) -> Result<Option<Kept>, WriteBackError> {
     let there = identities(&*service);
-    let default_port = port_of(&*service, "internal_port").or_else(|| port_of(&*service, "port"));
+    let default_port = default_port(&*service);
     let target = spec
         .port
         .or(default_port)

@@ -233,3 +233,19 @@ fn more_ring_slots_than_the_arena_has_is_an_error() {
         "{error}"
     );
 }
+
+#[test]
+fn a_removed_gateway_backend_is_known_as_one_while_it_stays() {
+    let gateway = |text: &str| text.replace("protocol = \"udp\"", "protocol = \"udp\"\nmode = \"gateway\"");
+    let mut world = World::new(&gateway(TWO));
+    world.step();
+    let (id, b) = world.backend("dns", "b");
+    let is_known = |world: &World| world.image.endpoints.keys().any(|key| key.address == b.address);
+    world.live.insert(id, 1);
+    world.load(&gateway(&without_b()));
+    assert!(is_known(&world));
+    world.live.clear();
+    world.pass(HOLD);
+    world.step();
+    assert!(!is_known(&world));
+}
