@@ -4,7 +4,9 @@
 //! grace period), so a copy counts only if its id is not 0, has not changed since, and the key's tag matches.
 //!
 //! Death: an entry is deleted only by the one who exchanged its id for 0 ([`Entry::kill`]). While it is dead it still
-//! occupies its key, so nobody else can claim that key before the killer has deleted it.
+//! occupies its key, so nobody else can claim that key before the killer has deleted it. That is so in the established
+//! table alone: the LRU of half-open entries evicts on its own, and an exchange may then succeed on an element that has
+//! left its table; nothing may rest on it there but tidiness.
 
 use core::ptr::addr_of_mut;
 
@@ -100,13 +102,6 @@ impl<F: Family> Entry<F> {
         // SAFETY: see `new`; an aligned u64.
         let found = unsafe { compare_exchange(self.id(), conn_id, 0) };
         if found == conn_id { Ok(()) } else { Err(Outlived) }
-    }
-
-    /// Takes a [`Self::kill`] back.
-    #[inline(always)]
-    pub fn revive(&self, conn_id: u64) {
-        // SAFETY: see `new`; an aligned u64.
-        unsafe { self.id().write_volatile(conn_id) }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
-//! From half-open to established. The half-open reply entry is the token: whoever exchanges its id for 0 promotes, and
-//! until the established reply entry stands, the dead half-open entry keeps the tuple occupied.
+//! From half-open to established. The half-open entries stay until both established ones stand, and the promotion
+//! counts only if the half-open reply entry is still in its table *after* the established one went in: who claims the
+//! tuple after an eviction then sees the established entry, who claimed it before makes the promotion fail.
 //! docs/decisions/0003-flow-tables.md argues the interleavings.
 
 use lb_common::{abi::direction, reason::DropReason};
@@ -12,50 +13,74 @@ use crate::{
     work::Work,
 };
 
+/// Which of the two keys and flows of `work` an insert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// `work.key`, `work.flow`.
+    Own,
+    /// `work.peer_key`, `work.peer`.
+    Peer,
+}
+
+impl Side {
+    #[inline(always)]
+    fn key<F: Family>(self, work: &Work<F>) -> &F::Key {
+        match self {
+            Self::Own => &work.key,
+            Self::Peer => &work.peer_key,
+        }
+    }
+}
+
 /// Inserts both established entries, from `work.flow` and `work.peer` under `work.key` and `work.peer_key`, and
 /// deletes the half-open ones. Another CPU doing the same at the same time is success.
 #[inline(never)]
 pub fn promote<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
-    let conn_id = work.flow.conn_id;
-    let is_forward = work.flow.direction == direction::FORWARD;
-    let token_key = if is_forward { &work.peer_key } else { &work.key };
-    let Some(token) = tables.half(token_key) else {
-        return Ok(());
+    let (forward, reply) = if work.flow.direction == direction::FORWARD {
+        (Side::Own, Side::Peer)
+    } else {
+        (Side::Peer, Side::Own)
     };
-    if token.kill(conn_id).is_err() {
-        return Ok(());
-    }
+    let conn_id = work.flow.conn_id;
     let now = tables.now();
     work.flow.last_seen = now;
     work.peer.last_seen = now;
-    let established = if is_forward {
-        insert_peer::<F, T>(tables, work).and_then(|()| insert_own::<F, T>(tables, work))
+    match insert::<F, T>(tables, work, reply) {
+        Err(DropReason::ClaimLost) if is_there::<F, T>(tables, reply.key(work), conn_id) => return Ok(()),
+        other => other?,
+    }
+    let still_ours = tables
+        .half(reply.key(work))
+        .is_some_and(|entry| entry.conn_id() == conn_id);
+    let established = if still_ours {
+        insert::<F, T>(tables, work, forward)
     } else {
-        insert_own::<F, T>(tables, work).and_then(|()| insert_peer::<F, T>(tables, work))
+        Err(DropReason::ClaimLost)
     };
     if let Err(reason) = established {
-        undo::<F, T>(tables, if is_forward { &work.peer_key } else { &work.key }, conn_id);
-        // The client's retransmission tries again, when there may be room.
-        token.revive(conn_id);
+        undo::<F, T>(tables, reply.key(work), conn_id);
         return Err(reason);
     }
     tables.count(work.flow.backend_id, |stats| {
         stats.flows_opened = stats.flows_opened.wrapping_add(1);
     });
-    work.item = F::sweep_item(if is_forward { work.key } else { work.peer_key }, conn_id);
+    work.item = F::sweep_item(*forward.key(work), conn_id);
     // The queue holds more than the table; if it is full all the same, a claim or an insert will meet the entry.
     let _ = tables.sweep_push(&work.item);
-    if is_forward {
-        tables.delete_half(&work.peer_key);
-        release_half::<F, T>(tables, &work.key, conn_id);
-    } else {
-        tables.delete_half(&work.key);
-        release_half::<F, T>(tables, &work.peer_key, conn_id);
-    }
+    release_half::<F, T>(tables, reply.key(work), conn_id);
+    release_half::<F, T>(tables, forward.key(work), conn_id);
     Ok(())
 }
 
-/// Takes a reply entry back whose forward entry found no room.
+/// Whether another CPU has established the same connection.
+#[inline(always)]
+fn is_there<F: Family, T: FlowTables<F>>(tables: &T, reply_key: &F::Key, conn_id: u64) -> bool {
+    tables
+        .established(reply_key)
+        .is_some_and(|entry| entry.conn_id() == conn_id)
+}
+
+/// Takes a reply entry back.
 #[inline(always)]
 fn undo<F: Family, T: FlowTables<F>>(tables: &T, reply_key: &F::Key, conn_id: u64) {
     if let Some(entry) = tables.established(reply_key)
@@ -66,31 +91,18 @@ fn undo<F: Family, T: FlowTables<F>>(tables: &T, reply_key: &F::Key, conn_id: u6
 }
 
 #[inline(always)]
-fn insert_own<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
-    F::pack_into(&work.flow, &mut work.value);
-    match tables.insert_established(&work.key, &work.value) {
+fn insert<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, side: Side) -> Result<(), DropReason> {
+    match side {
+        Side::Own => F::pack_into(&work.flow, &mut work.value),
+        Side::Peer => F::pack_into(&work.peer, &mut work.value),
+    }
+    let inserted = match tables.insert_established(side.key(work), &work.value) {
         Err(InsertError::Full) => {
             sweep::make_room::<F, T>(tables, work);
-            result(tables.insert_established(&work.key, &work.value))
+            tables.insert_established(side.key(work), &work.value)
         }
-        other => result(other),
-    }
-}
-
-#[inline(always)]
-fn insert_peer<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
-    F::pack_into(&work.peer, &mut work.value);
-    match tables.insert_established(&work.peer_key, &work.value) {
-        Err(InsertError::Full) => {
-            sweep::make_room::<F, T>(tables, work);
-            result(tables.insert_established(&work.peer_key, &work.value))
-        }
-        other => result(other),
-    }
-}
-
-#[inline(always)]
-fn result(inserted: Result<(), InsertError>) -> Result<(), DropReason> {
+        other => other,
+    };
     inserted.map_err(|error| match error {
         InsertError::Exists => DropReason::ClaimLost,
         InsertError::Full => DropReason::FlowTableFull,
