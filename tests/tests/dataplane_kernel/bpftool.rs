@@ -1,6 +1,7 @@
 //! What people see: bpftool's JSON of every pinned map, held against a golden file and docs/maps.md.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -106,8 +107,7 @@ fn bpftool_prints_every_map_with_the_golden_field_names() -> Result<()> {
     for (map, index) in MAPS {
         let entries = entries(&live, map, index)?;
         let first = entries.first().with_context(|| format!("{map} is empty"))?;
-        let outline = outline(formatted(first)?);
-        found.push_str(&format!("{map} {outline}\n"));
+        writeln!(found, "{map} {}", outline(formatted(first)?))?;
     }
     ensure!(
         found == GOLDEN,

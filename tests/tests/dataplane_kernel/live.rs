@@ -100,7 +100,7 @@ impl Live {
     pub(crate) fn handshake(&mut self, vip: IpAddr) -> Result<()> {
         let before = self.opened()?;
         self.syn(vip, CLIENT_PORT)?;
-        self.wait("the SYN to be counted", |live| live.new_flows())?;
+        self.wait("the SYN to be counted", Self::new_flows)?;
         let (backend, snat) = (
             SocketAddr::new(backend(vip), 8_080),
             SocketAddr::new(snat(vip), CLIENT_PORT),
