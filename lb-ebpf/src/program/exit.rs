@@ -1,4 +1,4 @@
-//! The one exit of the program: it counts, sends, and logs where the object was built with `log`.
+//! The one exit of the program: it counts, sends, and has the packet logged where the object was built with `log`.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use lb_common::reason::DropReason;
@@ -17,9 +17,14 @@ use super::{
 /// Carries a verdict out.
 #[inline(always)]
 pub(crate) fn exit(packet: &XdpPacket, verdict: Verdict) -> u32 {
+    #[cfg(not(feature = "log"))]
     let bytes = packet.linear_bytes() as u64;
+    // Around the logger's call LLVM moves `end - start` to where it knows `start` as a null reference's 0, and the
+    // verifier refuses arithmetic on the end: ask the kernel instead. The logging object may take its time.
     #[cfg(feature = "log")]
-    log(packet, verdict);
+    let bytes = packet.frame_bytes() as u64;
+    #[cfg(feature = "log")]
+    super::log::log(packet, verdict, bytes);
     match verdict.outcome() {
         Outcome::ToBackend(backend_id, way) => {
             Maps.count(backend_id, |stats| {
@@ -72,30 +77,4 @@ fn count(reason: u32, bytes: u64) {
         stats.packets = stats.packets.wrapping_add(1);
         stats.bytes = stats.bytes.wrapping_add(bytes);
     }
-}
-
-/// One line a packet, behind `AYA_LOG_LEVEL`: only the object built for packet logging has it.
-#[cfg(feature = "log")]
-#[inline(always)]
-fn log(packet: &XdpPacket, verdict: Verdict) {
-    let (what, index, to) = match verdict.outcome() {
-        Outcome::Pass(reason) => ("pass", reason, Way::Tx),
-        Outcome::Drop(reason) => ("drop", reason, Way::Tx),
-        Outcome::Answer(reason, way) => ("answer", reason, way),
-        Outcome::ToBackend(backend_id, way) => ("to_backend", backend_id, way),
-        Outcome::ToClient(backend_id, way) => ("to_client", backend_id, way),
-    };
-    let to = match to {
-        Way::Tx => 0,
-        Way::Redirect(ifindex) => ifindex,
-    };
-    aya_log_ebpf::info!(
-        &packet.context(),
-        "{} index={} from_ifindex={} to_ifindex={} bytes={}",
-        what,
-        index,
-        packet.ingress_ifindex(),
-        to,
-        packet.linear_bytes(),
-    );
 }

@@ -1,6 +1,8 @@
 //! BPF only: entry points, maps, packet access, the one counting exit, licence and panic handler.
 
 mod exit;
+#[cfg(feature = "log")]
+mod log;
 mod maps;
 mod packet;
 mod tables;

@@ -23,13 +23,6 @@ impl XdpPacket {
         Self { ctx, start, end }
     }
 
-    /// The context, for the logger.
-    #[cfg(feature = "log")]
-    #[inline(always)]
-    pub(crate) fn context(&self) -> aya_ebpf::programs::XdpContext {
-        aya_ebpf::programs::XdpContext::new(self.ctx)
-    }
-
     #[inline(always)]
     fn address<T>(&self, at: Offset) -> Option<*mut T> {
         let address = self.start.wrapping_add(at.bytes() as usize);

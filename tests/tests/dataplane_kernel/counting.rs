@@ -1,9 +1,12 @@
-//! What the kernel fails to transmit after the program said redirect is counted by interface.
+//! What the kernel fails to transmit after the program said redirect is counted by interface; packets are logged where
+//! asked.
 
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_common::abi::TxErrors;
+use lb_userspace::dataplane::{LogObject, PacketLog};
 use xlb_tests::process::wait_until;
 use xlb_tests::require;
 
@@ -67,4 +70,33 @@ fn nothing_is_counted_where_frames_arrive() -> Result<()> {
         assert_eq!(errors(&live, ifindex)?, TxErrors::default());
     }
     Ok(())
+}
+
+#[test]
+fn the_logging_object_has_a_line_for_a_packet() -> Result<()> {
+    require!("ip", "ethtool");
+    let mut live = Live::start_with(Peers::Receive, LogObject::On)?;
+    let mut log = live.dataplane.packet_log()?;
+    // What the interfaces sent of themselves when they came up.
+    log.flush();
+    let [vip, _] = Live::vips();
+    live.handshake(vip)?;
+    wait_until("a line", PATIENCE, || readable(&log))?;
+    // More may come between the two: interfaces speak of themselves.
+    wait_until("the lines to be read", PATIENCE, || {
+        log.flush();
+        Ok(!readable(&log)?)
+    })
+}
+
+fn readable(log: &PacketLog) -> Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: log.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one live entry, as the count says; it does not wait.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ensure!(ready >= 0, "poll: {}", std::io::Error::last_os_error());
+    Ok(poll.revents & libc::POLLIN != 0)
 }

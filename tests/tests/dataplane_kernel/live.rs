@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lb_common::abi::{AddrKey, AddrRole, backend_state, hop_flag, mode, on_miss};
 use lb_common::limits::MAX_SNAT_ADDRESSES;
 use lb_common::net::{IPPROTO_TCP, Mac};
-use lb_userspace::dataplane::Dataplane;
+use lb_userspace::dataplane::{Dataplane, LogObject, Options};
 use lb_userspace::state::Image;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use xlb_tests::model::{BackendSpec, ServiceSpec, World, iface_mac, mapped};
@@ -44,6 +44,10 @@ pub(crate) enum Peers {
 
 impl Live {
     pub(crate) fn start(peers: Peers) -> Result<Self> {
+        Self::start_with(peers, LogObject::Off)
+    }
+
+    pub(crate) fn start_with(peers: Peers, log: LogObject) -> Result<Self> {
         let stage = Stage::new()?;
         let mac = |index| mac_text(iface_mac(index));
         stage.namespace.ip(&format!(
@@ -58,7 +62,11 @@ impl Live {
                 xlb_tests::process::run(stage.namespace.command("ethtool").args(["-K", peer, "gro", "on"]))?;
             }
         }
-        let (mut dataplane, _) = stage.open()?;
+        let options = Options {
+            log,
+            ..stage.options()?
+        };
+        let (mut dataplane, _) = Dataplane::open(&options)?;
         for ifname in ["x0", "y0"] {
             stage.attach(&mut dataplane, ifname)??;
         }
