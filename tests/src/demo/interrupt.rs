@@ -1,13 +1,14 @@
 //! Ctrl-C and SIGTERM become a flag that every wait of the demo looks at, so that clean-up is the ordinary way out.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -30,21 +31,16 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Interrupt {
-    /// Takes the signals over. Call it before the first thread is made. Children start with no signal blocked: the
-    /// standard library empties their mask.
+    /// Takes the signals over. They are handled, not blocked: our children must not inherit that.
     pub(super) fn install() -> Result<Self> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-        signals.thread_block().context("block SIGINT, SIGTERM and SIGHUP")?;
         let asked = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&asked);
+        let (ready, installed) = mpsc::channel();
         thread::Builder::new()
             .name("signals".into())
-            .spawn(move || {
-                while signals.wait().is_ok() {
-                    flag.store(true, Ordering::Relaxed);
-                }
-            })
+            .spawn(move || listen(&flag, &ready))
             .context("start the thread that waits for signals")?;
+        installed.recv().context("the thread that waits for signals")??;
         Ok(Self { asked })
     }
 
@@ -68,4 +64,32 @@ impl Interrupt {
             thread::sleep(left.min(LOOK_INTERVAL));
         }
     }
+}
+
+/// Sets the flag at every signal; says first whether the handlers are in place.
+fn listen(asked: &AtomicBool, ready: &mpsc::Sender<Result<()>>) {
+    let outcome: Result<Infallible> = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("a runtime for signals")
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let mut interrupt = signal(SignalKind::interrupt()).context("handle SIGINT")?;
+                let mut terminate = signal(SignalKind::terminate()).context("handle SIGTERM")?;
+                let mut hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
+                // Nobody listens any more: the demo is over.
+                let _ = ready.send(Ok(()));
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                        _ = hangup.recv() => {}
+                    }
+                    asked.store(true, Ordering::Relaxed);
+                }
+            })
+        });
+    let Err(error) = outcome;
+    // As above.
+    let _ = ready.send(Err(error));
 }

@@ -13,6 +13,7 @@ use super::screen::Screen;
 use super::stage::{HOSTS, Stage};
 use super::traffic::{ECHO_PORT, WEB_PORT};
 use crate::binary::xlb_binary;
+use crate::client::backends;
 use crate::netns::end_scene;
 use crate::process::run;
 use crate::topology::{VIP4, VIP6};
@@ -91,18 +92,29 @@ pub(super) fn look_for_yourself(stage: &Stage, screen: &mut Screen) -> Result<()
         screen.indented(&format!("bpftool map dump pinned {}", pins.join(map).display()))?;
     }
     screen.indented("bpftool net    # in the balancer's namespace: what is attached where")?;
-    let names = pins.join("xlb_names");
     screen.line("")?;
-    screen.indented(&format!("$ bpftool map dump pinned {}", names.display()))?;
-    let text = run(process::Command::new("bpftool")
-        .args(["map", "dump", "pinned"])
-        .arg(&names))?;
-    screen.indented(&text)?;
+    let mut lookup = process::Command::new("bpftool");
+    lookup
+        .args(["map", "lookup", "pinned"])
+        .arg(pins.join("xlb_backends"))
+        .arg("key")
+        .args(first_backend(stage)?.to_ne_bytes().map(|byte| byte.to_string()));
+    let shown: Vec<_> = lookup.get_args().map(|argument| argument.to_string_lossy()).collect();
+    screen.indented(&format!("$ bpftool {}", shown.join(" ")))?;
+    screen.indented(&run(&mut lookup)?)?;
     screen.indented(&format!(
         "$ nsenter --net={} bpftool net",
         stage.topology.balancer.path().display()
     ))?;
     screen.indented(&run(stage.topology.balancer.command("bpftool").arg("net"))?)
+}
+
+/// Id in the maps of the first backend of the status.
+fn first_backend(stage: &Stage) -> Result<u32> {
+    let status = stage.xlb().status()?;
+    let id = backends(&status).first().and_then(|backend| backend.row["id"].as_u64());
+    let id = id.with_context(|| format!("no backend with an id: {status}"))?;
+    u32::try_from(id).context("an id of 32 bits")
 }
 
 /// How to enter and how to end what stays.
@@ -120,7 +132,7 @@ pub(super) fn instructions(stage: &Stage, screen: &mut Screen) -> Result<()> {
     screen.headline("Try")?;
     let client = enter(topology.client.path());
     screen.indented(&format!("{client} curl http://{VIP4}:{WEB_PORT}/"))?;
-    screen.indented(&format!("{client} curl http://[{VIP6}]:{WEB_PORT}/"))?;
+    screen.indented(&format!("{client} curl 'http://[{VIP6}]:{WEB_PORT}/'"))?;
     screen.indented(&format!("echo hello | {client} nc -u -w1 {VIP4} {ECHO_PORT}"))?;
     let xlb = xlb_binary()?;
     screen.indented(&format!("export XLB_SOCKET={}", stage.xlb().socket().display()))?;

@@ -33,7 +33,6 @@ pub enum Afterwards {
 
 /// Plays the demo. Whatever way it ends, nothing is left behind unless it is to be kept.
 pub fn run(afterwards: Afterwards) -> Result<()> {
-    // Before any thread exists, so that every thread inherits the blocked signals.
     let interrupt = Interrupt::install()?;
     kept::claim()?;
     let mut screen = Screen::new();

@@ -70,15 +70,23 @@ impl Narrator<'_> {
         api::get(self.stage.xlb().socket(), "/v1/status")
     }
 
-    /// New flows by (service, host), both families together.
-    pub(super) fn new_flows(&self) -> Result<BTreeMap<(String, String), u64>> {
+    /// Requests by (service, host) as the kernel counts them, both families together: new connections where each
+    /// request has one of its own, packets where each is one datagram (a source port may come up twice).
+    pub(super) fn kernel_requests(&self) -> Result<BTreeMap<(String, String), u64>> {
         let status = self.status()?;
-        let mut flows = BTreeMap::new();
+        let mut requests = BTreeMap::new();
         for backend in backends(&status) {
             let host = backend.name().split('-').next().unwrap_or_default();
-            *flows.entry((backend.service.to_owned(), host.to_owned())).or_default() += backend.counter("flows_new");
+            let counter = if backend.service == "web" {
+                "flows_new"
+            } else {
+                "packets_in"
+            };
+            *requests
+                .entry((backend.service.to_owned(), host.to_owned()))
+                .or_default() += backend.counter(counter);
         }
-        Ok(flows)
+        Ok(requests)
     }
 }
 

@@ -43,7 +43,7 @@ impl Narrator<'_> {
     fn traffic_flows(&mut self) -> Result<()> {
         self.screen
             .headline("HTTP requests to port 80 and datagrams to port 7 from the client, over IPv4 and IPv6")?;
-        let before = self.new_flows()?;
+        let before = self.kernel_requests()?;
         let traffic = Traffic::start(&self.stage.topology.client)?;
         self.watch(Duration::from_secs(7))?;
         let tally = traffic.finish();
@@ -55,7 +55,7 @@ impl Narrator<'_> {
             tally.echo_total()
         );
         self.interrupt.sleep(COUNTERS_SETTLE)?;
-        let after = self.new_flows()?;
+        let after = self.kernel_requests()?;
         self.screen.line("")?;
         self.screen.line(&format!(
             "The client counted {} HTTP answers ({}) and {} echoes ({}), none failed.",
@@ -71,12 +71,12 @@ impl Narrator<'_> {
                 let client = counts.get(*name).copied().unwrap_or_default();
                 ensure!(
                     kernel == client && client > 0,
-                    "{service}/{name}: the client counted {client} answers, the kernel {kernel} new flows"
+                    "{service}/{name}: the client counted {client} answers, the kernel {kernel} requests"
                 );
             }
         }
         self.screen
-            .line("The kernel's counters of new flows say the same, backend by backend.")
+            .line("The kernel's counters (new TCP connections, UDP packets) say the same, backend by backend.")
     }
 
     /// The times between which failed requests are explained: from the death to a moment after the check noticed.

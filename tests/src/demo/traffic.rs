@@ -157,7 +157,12 @@ fn http(to: SocketAddr) -> Result<String> {
     let stream = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connect to {to}"))?;
     stream.set_read_timeout(Some(PATIENCE)).context("read timeout")?;
     let mut stream = BufReader::new(stream);
-    write!(stream.get_mut(), "GET / HTTP/1.1\r\nHost: {to}\r\n\r\n").context("send the request")?;
+    // One write, one segment.
+    let request = format!("GET / HTTP/1.1\r\nHost: {to}\r\n\r\n");
+    stream
+        .get_mut()
+        .write_all(request.as_bytes())
+        .context("send the request")?;
     let mut line = || -> Result<String> {
         let mut line = String::new();
         let length = stream.read_line(&mut line).with_context(|| format!("answer of {to}"))?;
