@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::unistd::getppid;
 
 use super::Warning;
 use super::error::DataplaneError;
@@ -62,11 +63,13 @@ fn mount_standard() -> Result<(), DataplaneError> {
         .map_err(|error| DataplaneError::pin_dir("mount a BPF file system at", STANDARD)(error.into()))
 }
 
-/// Whether this process sees other mounts than init: a mount made here may go with the last process that sees it.
+/// Whether this thread sees other mounts than init, or than its parent where init may not be asked: a mount made here may
+/// go with the last process that sees it.
 fn in_private_mounts() -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
-    match (namespace("self"), namespace("1")) {
-        (Ok(ours), Ok(init)) => ours != init,
+    let outer = namespace("1").or_else(|_| namespace(&getppid().to_string()));
+    match (namespace("thread-self"), outer) {
+        (Ok(ours), Ok(outer)) => ours != outer,
         _ => false,
     }
 }

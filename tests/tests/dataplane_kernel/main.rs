@@ -7,6 +7,7 @@ mod counting;
 mod lifetime;
 mod live;
 mod maps;
+mod mounts;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
