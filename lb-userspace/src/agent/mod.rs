@@ -3,6 +3,8 @@
 
 mod admin;
 mod desired;
+mod kernel;
+mod network;
 mod presence;
 mod run;
 mod stage;

@@ -1,6 +1,5 @@
 //! Start, wiring, signals, stop.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +10,18 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::admin::Admin;
 use super::desired::{Desired, DesiredError};
+use super::kernel::{Kernel, forward_packet_log, origin};
+use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
 use super::presence;
 use crate::api::{self, ApiState};
-use crate::dataplane::{self, Adoption, Dataplane, DataplaneError, LogObject, Options, PinLock};
+use crate::dataplane::{DataplaneError, LogObject};
 use crate::health;
-use crate::neigh::{self, NeighError, NetUpdate, Wanted};
-use crate::reconcile::{ApplyError, Event, Origin, Outputs, Start, VipsWanted, Writer};
-use crate::state::{Hop, Links};
+use crate::neigh::{self, NeighError};
+use crate::reconcile::{ApplyError, Event, Outputs, Start, VipsWanted, Writer};
 use crate::view::Timestamp;
 
 /// Events that may wait for the writer; senders wait when there are more.
 const EVENT_QUEUE: usize = 16_384;
-/// How long the start waits for interfaces and next hops. Later ones are taken as they come.
-const FIRST_LOOK: Duration = Duration::from_millis(1_500);
-/// Pause between two looks at the packet log.
-const PACKET_LOG_EVERY: Duration = Duration::from_millis(50);
 
 /// What `xlb run` was told.
 #[derive(Clone, Debug)]
@@ -54,6 +50,14 @@ pub enum AgentError {
     /// A socket could not be opened.
     #[error("{0}")]
     Api(#[from] api::ListenError),
+    /// Netlink did not say which interfaces there are.
+    #[error("netlink did not name the interfaces of this host within 10 s; see 'ip link', then start again")]
+    NoLinks,
+    /// The task that owns the maps ended by itself.
+    #[error(
+        "the writer ended, which is a bug; traffic goes on with the state in the maps; see the log above and start again"
+    )]
+    WriterEnded,
     /// The process could not get a thread, a signal handler, ...
     #[error("agent: {what}: {source}")]
     System {
@@ -82,40 +86,6 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
     runtime.block_on(serve(&runtime, kernel, desired))
 }
 
-/// The open dataplane with what it found.
-struct Kernel {
-    dataplane: Dataplane,
-    adoption: Adoption,
-    hz: u32,
-    packet_log: LogObject,
-    started: Timestamp,
-    _lock: PinLock,
-}
-
-impl Kernel {
-    fn open(desired: &Desired, packet_log: LogObject, started: Timestamp) -> Result<Self, AgentError> {
-        let agent = &desired.config.agent;
-        let lock = dataplane::lock(&agent.pin_dir)?;
-        let hz = dataplane::kernel_hz()?;
-        let options = Options {
-            pin_dir: agent.pin_dir.clone(),
-            limits: desired.config.limits,
-            hz,
-            log: packet_log,
-            xdp_mode: agent.xdp_mode,
-        };
-        let (dataplane, adoption) = Dataplane::open(&options)?;
-        Ok(Self {
-            dataplane,
-            adoption,
-            hz,
-            packet_log,
-            started,
-            _lock: lock,
-        })
-    }
-}
-
 async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Result<(), AgentError> {
     let agent = &desired.config.agent;
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
@@ -133,7 +103,7 @@ async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Resu
     let (wanted_sender, wanted) = watch::channel(first_wanted(&desired));
     let (net_sender, mut net) = mpsc::channel(64);
     neigh::start(wanted, net_sender)?;
-    let (links, hops) = first_look(&mut net).await;
+    let (links, hops) = first_look(&mut net).await?;
     warn_missing(&desired, &links);
 
     let origin = Arc::new(origin(&kernel, &desired, http.as_ref().err().map(ToString::to_string)));
@@ -142,7 +112,7 @@ async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Resu
         mut dataplane,
         hz,
         packet_log,
-        _lock,
+        lock,
         ..
     } = kernel;
     if packet_log == LogObject::On {
@@ -198,12 +168,13 @@ async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Resu
             _ = hangup.recv() => drop(admin.reload("SIGHUP").await),
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
-            _ = &mut writer_ended => break "the writer ended",
+            _ = &mut writer_ended => return Err(AgentError::WriterEnded),
         }
     };
     // The writer may be gone already.
     drop(events.send(Event::Stop).await);
     drop(tokio::time::timeout(Duration::from_secs(5), writer_ended).await);
+    drop(lock);
     // Gone already when somebody removed it by hand.
     drop(std::fs::remove_file(&agent.socket));
     tracing::info!(
@@ -239,103 +210,6 @@ fn spawn_writer(
     Ok(ended_receiver)
 }
 
-fn first_wanted(desired: &Desired) -> Wanted {
-    let config = &desired.config;
-    let backends = config.services.iter().flat_map(|service| &service.backends);
-    let destinations: std::collections::BTreeSet<_> = backends.map(|backend| backend.address).collect();
-    Wanted {
-        interfaces: config.agent.interfaces.clone(),
-        destinations: destinations.into_iter().collect(),
-        sources: config.agent.snat_addresses.clone(),
-    }
-}
-
-/// Interfaces and the next hops that are known at once.
-async fn first_look(net: &mut mpsc::Receiver<NetUpdate>) -> (Links, HashMap<std::net::IpAddr, Hop>) {
-    let (mut links, mut hops) = (None, None);
-    let until = tokio::time::Instant::now() + FIRST_LOOK;
-    while links.is_none() || hops.is_none() {
-        match tokio::time::timeout_at(until, net.recv()).await {
-            Ok(Some(NetUpdate::Links(update))) => links = Some(update),
-            Ok(Some(NetUpdate::Hops(update))) => hops = Some(update),
-            Ok(Some(NetUpdate::Problems(_))) => {}
-            Ok(None) | Err(_) => break,
-        }
-    }
-    (links.unwrap_or_default(), hops.unwrap_or_default())
-}
-
-fn warn_missing(desired: &Desired, links: &Links) {
-    for name in &desired.config.agent.interfaces {
-        if !links.by_name.contains_key(name) {
-            tracing::warn!(
-                object = name,
-                new = "missing",
-                cause = "no such interface; see 'ip link'",
-                "interface"
-            );
-        }
-    }
-}
-
-fn origin(kernel: &Kernel, desired: &Desired, http_error: Option<String>) -> Origin {
-    let mut features = vec!["full_nat".to_owned(), "gateway".to_owned()];
-    if kernel.packet_log == LogObject::On {
-        features.push("packet_log".to_owned());
-    }
-    Origin {
-        pid: std::process::id(),
-        started: kernel.started,
-        pin_dir: kernel.dataplane.pin_dir().to_owned(),
-        features,
-        adoption: match kernel.adoption {
-            Adoption::Fresh { .. } => "fresh",
-            Adoption::Adopted { .. } => "adopted",
-        },
-        warnings: kernel
-            .dataplane
-            .warnings()
-            .iter()
-            .map(ToString::to_string)
-            .chain(http_error)
-            .collect(),
-        config: desired.config.clone(),
-    }
-}
-
-async fn forward<T>(mut from: mpsc::Receiver<T>, to: mpsc::Sender<Event>, event: fn(T) -> Event) {
-    while let Some(item) = from.recv().await {
-        if to.send(event(item)).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn forward_net(mut from: mpsc::Receiver<NetUpdate>, to: mpsc::Sender<Event>, links_changed: Arc<Notify>) {
-    while let Some(update) = from.recv().await {
-        let links = matches!(update, NetUpdate::Links(_));
-        if to.send(Event::Net(update)).await.is_err() {
-            return;
-        }
-        if links {
-            links_changed.notify_one();
-        }
-    }
-}
-
-/// Lines of the logging program go to the log within a moment.
-fn forward_packet_log(dataplane: &mut Dataplane) -> Result<(), AgentError> {
-    let mut log = dataplane.packet_log()?;
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(PACKET_LOG_EVERY);
-        loop {
-            tick.tick().await;
-            log.flush();
-        }
-    });
-    Ok(())
-}
-
-fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> AgentError {
+pub(super) fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> AgentError {
     move |source| AgentError::System { what, source }
 }

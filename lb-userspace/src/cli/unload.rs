@@ -1,5 +1,7 @@
 //! `xlb unload`: works without an agent, and only without one.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use super::args::{Format, UnloadArgs};
@@ -7,6 +9,7 @@ use super::exit::{CliError, Exit};
 use super::output;
 use super::run::denied;
 use crate::dataplane::{Dataplane, DataplaneError};
+use crate::neigh::{self, NeighError, VipRemoved};
 use crate::view::SCHEMA;
 
 /// The JSON answer.
@@ -16,6 +19,7 @@ struct UnloadView {
     pin_dir: std::path::PathBuf,
     interfaces: Vec<String>,
     pins_removed: usize,
+    vips_removed: Vec<IpAddr>,
     kept: Vec<std::path::PathBuf>,
 }
 
@@ -30,6 +34,7 @@ pub(super) fn unload(args: &UnloadArgs) -> Result<Exit, CliError> {
         pin_dir: args.pin_dir.clone(),
         interfaces: unloaded.interfaces,
         pins_removed: unloaded.removed,
+        vips_removed: remove_vips(),
         kept: unloaded.kept,
     };
     match args.output {
@@ -37,6 +42,35 @@ pub(super) fn unload(args: &UnloadArgs) -> Result<Exit, CliError> {
         Format::Table => output::text(&text(&view))?,
     }
     Ok(Exit::Ok)
+}
+
+/// Takes away the VIPs that an agent added (`manage_vip`): without the program the kernel would answer for them.
+fn remove_vips() -> Vec<IpAddr> {
+    let removed = async {
+        let mut removed = Vec::new();
+        for (interface, vip) in neigh::vips_ours().await? {
+            if neigh::vip_remove(&interface, vip).await? == VipRemoved::Removed {
+                removed.push(vip);
+            }
+        }
+        Ok::<_, NeighError>(removed)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map(|runtime| runtime.block_on(removed)) {
+        Ok(Ok(removed)) => removed,
+        Ok(Err(error)) => {
+            output::note(&format!(
+                "VIPs that the agent added may still be there: {error}; see 'ip addr'"
+            ));
+            Vec::new()
+        }
+        Err(error) => {
+            output::note(&format!(
+                "VIPs that the agent added may still be there: {error}; see 'ip addr'"
+            ));
+            Vec::new()
+        }
+    }
 }
 
 fn text(view: &UnloadView) -> String {
@@ -53,6 +87,9 @@ fn text(view: &UnloadView) -> String {
         "{interfaces}; removed {} pins under {directory}; nothing is forwarded any more, connections are lost\n",
         view.pins_removed
     );
+    for vip in &view.vips_removed {
+        output::line(&mut text, &format!("removed VIP {vip}, which the agent had added"));
+    }
     for kept in &view.kept {
         output::line(&mut text, &format!("kept {}: not made by xlb", kept.display()));
     }

@@ -31,7 +31,6 @@ impl Writer {
         if ops.is_empty() {
             self.failed.clear();
             self.turns.clear();
-            self.chores.reindex(&self.desired.config, &self.image);
             return Ok(());
         }
         let applied = pass::apply(&mut self.dataplane, &ops);
@@ -43,7 +42,10 @@ impl Writer {
         }
         self.note_states(&old, cause);
         self.turns.clear();
-        self.stale.outputs = Freshness::Stale;
+        self.stale.snapshot = Freshness::Stale;
+        if old.names != self.image.names || old.snat != self.image.snat {
+            self.stale.outputs = Freshness::Stale;
+        }
         self.note_failures(&applied, now);
         fatal(&applied)
     }
@@ -75,11 +77,18 @@ impl Writer {
         self.image.backends.iter().any(idle)
     }
 
+    /// Finds the config's names in the image.
+    pub(super) fn reindex(&mut self) {
+        self.chores.reindex(&self.desired.config, &self.image);
+    }
+
     /// Logs each backend whose state changed, and remembers since when.
     fn note_states(&mut self, old: &Image, cause: &str) {
         let image = Arc::clone(&self.image);
         let old_names = self.chores.names();
-        self.chores.reindex(&self.desired.config, &image);
+        if old.names != image.names {
+            self.reindex();
+        }
         let names = self.chores.names();
         let since = Arc::make_mut(&mut self.since);
         for (id, backend) in &image.backends {

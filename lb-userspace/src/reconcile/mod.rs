@@ -17,6 +17,7 @@ mod report;
 mod snapshot;
 mod stats;
 mod sweep;
+mod take;
 mod warnings;
 mod writer;
 

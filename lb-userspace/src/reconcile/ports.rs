@@ -27,6 +27,8 @@ pub enum PortState {
         /// How.
         mode: AttachMode,
     },
+    /// An earlier agent's program is attached.
+    Adopted,
     /// There is no such interface.
     Missing,
     /// The kernel refused.
@@ -65,11 +67,24 @@ impl Ports {
         self.states.iter().map(port).collect()
     }
 
+    /// Takes over what an earlier agent attached, so that what the config no longer names is detached.
+    pub(crate) fn adopt(&mut self, dataplane: &Dataplane) {
+        match dataplane.attached() {
+            Ok(links) => {
+                for link in links {
+                    // Attached again by the next sync, which swaps in this build's program.
+                    self.states.insert(link.ifname, PortState::Adopted);
+                }
+            }
+            Err(error) => tracing::warn!(object = "interfaces", cause = %error, "earlier attachments are not known"),
+        }
+    }
+
     /// When the next failed attach is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         let next = |state: &PortState| match state {
             PortState::Failed { backoff, .. } => Some(backoff.next),
-            PortState::Attached { .. } | PortState::Missing => None,
+            PortState::Attached { .. } | PortState::Adopted | PortState::Missing => None,
         };
         self.states.values().filter_map(next).min()
     }
@@ -107,7 +122,7 @@ impl Ports {
     fn next_state(&self, dataplane: &mut Dataplane, name: &str, links: &Links, now: Instant) -> PortState {
         let current = self.states.get(name);
         let Some(link) = links.by_name.get(name) else {
-            if let Some(PortState::Attached { .. }) = current {
+            if let Some(PortState::Attached { .. } | PortState::Adopted) = current {
                 // The device is gone and its link with it; the pin would stand in the way of its successor.
                 detach(dataplane, name, "the interface is gone");
             }
@@ -153,6 +168,8 @@ impl Ports {
                     "interface"
                 );
             }
+            // Never entered by a sync.
+            PortState::Adopted => {}
             PortState::Missing => {
                 tracing::warn!(
                     object = name,
@@ -179,6 +196,7 @@ impl PortState {
     const fn word(&self) -> &'static str {
         match self {
             Self::Attached { .. } => "attached",
+            Self::Adopted => "adopted",
             Self::Missing => "missing",
             Self::Failed { .. } => "not attached",
         }

@@ -5,24 +5,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::book::{Book, Moment};
 use super::chores::Chores;
 use super::outputs::VipsWanted;
 use super::ports::{Ports, Synced};
 use super::snapshot::{FailedOp, Origin, Snapshot};
+use super::take::Flow;
 use super::{ApplyError, Event};
 use crate::agent::Desired;
 use crate::dataplane::Dataplane;
-use crate::health::{Probe, ProbeResult};
-use crate::neigh::{HopProblem, NetUpdate, Wanted};
-use crate::state::{BackendRef, Hop, Ids, Image, Links, names};
+use crate::health::Probe;
+use crate::neigh::{HopProblem, Wanted};
+use crate::state::{Hop, Ids, Image, Links};
 use crate::view::{AddressView, Timestamp, WarningView};
 
 /// Events taken in one go before the maps are brought up to date.
 const BATCH: usize = 4_096;
 
+/// Events other than the operator's wait this many times as long as the latest compile took: they come in bursts, one
+/// compile serves them all, and the writer stays free for the sweep and for readers.
+const REST: u32 = 4;
 /// Shortest time between two compiles that only look whether something kept may go.
 const RECOMPILE_EVERY: Duration = Duration::from_secs(1);
 
@@ -77,6 +81,7 @@ pub struct Writer {
     pub(super) image: Arc<Image>,
     pub(super) ids: Ids,
     pub(super) compiled: Instant,
+    not_before: Instant,
     pub(super) since: Arc<HashMap<u32, Timestamp>>,
     pub(super) ports: Ports,
     pub(super) generation: u64,
@@ -107,11 +112,6 @@ pub(super) enum Freshness {
     Stale,
 }
 
-enum Flow {
-    Continue,
-    Stop,
-}
-
 impl Writer {
     /// Brings the maps to the desired state for the first time and attaches the program.
     pub fn new(start: Start) -> Result<Self, ApplyError> {
@@ -123,6 +123,7 @@ impl Writer {
             started: now,
             ids: Ids::recover(&start.image, Duration::ZERO),
             compiled: now,
+            not_before: now,
             image: Arc::new(start.image),
             desired: start.desired,
             links: Arc::new(start.links),
@@ -147,6 +148,8 @@ impl Writer {
         if let Err(error @ ApplyError::Compile(_)) = writer.bring_up_to_date(now, "start") {
             return Err(error);
         }
+        writer.reindex();
+        writer.ports.adopt(&writer.dataplane);
         writer.sync_ports(now);
         Ok(writer)
     }
@@ -194,92 +197,32 @@ impl Writer {
         })
     }
 
-    fn take(&mut self, event: Event) -> Flow {
-        match event {
-            Event::Desired { desired, reply } => self.take_desired(desired, reply),
-            Event::Probe(result) => self.take_probe(&result),
-            Event::Net(update) => self.take_net(update),
-            Event::Presence(presence) => {
-                self.presence = Arc::new(presence);
-                self.stale.snapshot = Freshness::Stale;
-            }
-            Event::Sample { reply } => {
-                self.sample_if_old(Instant::now());
-                // A reader that went away needs no answer; so below.
-                drop(reply.send(self.snapshot()));
-            }
-            Event::Drops { reply } => drop(reply.send(self.read_drops())),
-            Event::Stop => return Flow::Stop,
-        }
-        Flow::Continue
-    }
-
-    fn take_desired(&mut self, desired: Arc<Desired>, reply: oneshot::Sender<Result<u64, ApplyError>>) {
-        let (old_desired, old_book) = (std::mem::replace(&mut self.desired, desired), self.book.clone());
-        self.book.follow(&self.desired.config, self.moment());
-        let now = Instant::now();
-        let result = self.bring_up_to_date(now, "config");
-        if let Err(ApplyError::Compile(_)) = &result {
-            self.desired = old_desired;
-            self.book = old_book;
-        } else {
-            self.sync_ports(now);
-        }
-        self.stale.outputs = Freshness::Stale;
-        drop(reply.send(result.map(|()| self.generation)));
-    }
-
-    fn take_probe(&mut self, result: &ProbeResult) {
-        if let Some(turn) = self.book.observe(result, self.moment()) {
-            let cause = result.sentence();
-            tracing::info!(object = %result.backend, old = turn.from.as_str(), new = turn.to.as_str(), cause, "health");
-            let BackendRef { service, backend } = &result.backend;
-            self.turns.insert(names::of_backend(service, backend), cause);
-            self.stale.maps = Freshness::Stale;
-        }
-    }
-
-    fn take_net(&mut self, update: NetUpdate) {
-        match update {
-            NetUpdate::Links(links) => {
-                self.links = Arc::new(links);
-                // Probes bind to SNAT addresses that are here.
-                self.stale.outputs = Freshness::Stale;
-            }
-            NetUpdate::Hops(hops) => self.hops = hops,
-            NetUpdate::Problems(problems) => {
-                self.hop_problems = Arc::new(problems);
-                self.stale.snapshot = Freshness::Stale;
-                return;
-            }
-        }
-        self.stale.maps = Freshness::Stale;
-    }
-
     /// Everything that is due at `now`.
     fn work(&mut self, now: Instant) {
         let retry = self.failed.iter().any(|failed| failed.backoff.next <= now);
         if retry || self.recompile_at().is_some_and(|at| at <= now) {
             self.stale.maps = Freshness::Stale;
         }
-        if self.stale.maps == Freshness::Stale {
+        if self.stale.maps == Freshness::Stale && self.not_before <= now {
             // Failures are in the status and the log; they are tried again.
             drop(self.bring_up_to_date(now, "network or health"));
             self.sync_ports(now);
+            let end = Instant::now();
+            self.not_before = end + end.duration_since(now) * REST;
         } else if self.ports.retry_at().is_some_and(|at| at <= now) {
             self.sync_ports(now);
         }
         self.chore(now);
     }
 
-    fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Moment {
         Moment {
             monotonic: self.started.elapsed(),
             wall: Timestamp::now(),
         }
     }
 
-    fn sync_ports(&mut self, now: Instant) {
+    pub(super) fn sync_ports(&mut self, now: Instant) {
         let interfaces = &self.desired.config.agent.interfaces;
         match self.ports.sync(&mut self.dataplane, interfaces, &self.links, now) {
             Synced::Changed => self.stale.snapshot = Freshness::Stale,
@@ -295,7 +238,9 @@ impl Writer {
 
     fn next_due(&self) -> Instant {
         let retries = self.failed.iter().map(|failed| failed.backoff.next);
+        let waiting = (self.stale.maps == Freshness::Stale).then_some(self.not_before);
         retries
+            .chain(waiting)
             .chain(self.ports.retry_at())
             .chain(self.recompile_at())
             .fold(self.chores.due(), Instant::min)

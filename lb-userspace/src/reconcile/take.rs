@@ -1,0 +1,85 @@
+//! What each event changes in the writer's picture of the world.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::writer::{Freshness, Writer};
+use super::{ApplyError, Event};
+use crate::agent::Desired;
+use crate::health::ProbeResult;
+use crate::neigh::NetUpdate;
+use crate::state::{BackendRef, names};
+
+/// Whether the loop goes on.
+pub(super) enum Flow {
+    Continue,
+    Stop,
+}
+
+impl Writer {
+    /// Takes one event. Only a new desired state is applied at once; the rest waits for the end of the batch.
+    pub(super) fn take(&mut self, event: Event) -> Flow {
+        match event {
+            Event::Desired { desired, reply } => self.take_desired(desired, reply),
+            Event::Probe(result) => self.take_probe(&result),
+            Event::Net(update) => self.take_net(update),
+            Event::Presence(presence) => {
+                self.presence = Arc::new(presence);
+                self.stale.snapshot = Freshness::Stale;
+            }
+            Event::Sample { reply } => {
+                self.sample_if_old(Instant::now());
+                // A reader that went away needs no answer; so below.
+                drop(reply.send(self.snapshot()));
+            }
+            Event::Drops { reply } => drop(reply.send(self.read_drops())),
+            Event::Stop => return Flow::Stop,
+        }
+        Flow::Continue
+    }
+
+    fn take_desired(&mut self, desired: Arc<Desired>, reply: oneshot::Sender<Result<u64, ApplyError>>) {
+        let (old_desired, old_book) = (std::mem::replace(&mut self.desired, desired), self.book.clone());
+        self.book.follow(&self.desired.config, self.moment());
+        let now = Instant::now();
+        let result = self.bring_up_to_date(now, "config");
+        if let Err(ApplyError::Compile(_)) = &result {
+            self.desired = old_desired;
+            self.book = old_book;
+        } else {
+            self.reindex();
+            self.sync_ports(now);
+        }
+        self.stale.outputs = Freshness::Stale;
+        drop(reply.send(result.map(|()| self.generation)));
+    }
+
+    fn take_probe(&mut self, result: &ProbeResult) {
+        if let Some(turn) = self.book.observe(result, self.moment()) {
+            let cause = result.sentence();
+            tracing::info!(object = %result.backend, old = turn.from.as_str(), new = turn.to.as_str(), cause, "health");
+            let BackendRef { service, backend } = &result.backend;
+            self.turns.insert(names::of_backend(service, backend), cause);
+            self.stale.maps = Freshness::Stale;
+        }
+    }
+
+    fn take_net(&mut self, update: NetUpdate) {
+        match update {
+            NetUpdate::Links(links) => {
+                self.links = Arc::new(links);
+                // Probes bind to SNAT addresses that are here.
+                self.stale.outputs = Freshness::Stale;
+            }
+            NetUpdate::Hops(hops) => self.hops = hops,
+            NetUpdate::Problems(problems) => {
+                self.hop_problems = Arc::new(problems);
+                self.stale.snapshot = Freshness::Stale;
+                return;
+            }
+        }
+        self.stale.maps = Freshness::Stale;
+    }
+}
