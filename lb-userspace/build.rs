@@ -26,8 +26,11 @@ const BPF_TARGET: &str = "bpfel-unknown-none";
 const MISALIGNED_ACCESS: &str = "allows-misaligned-mem-access";
 /// The outer cargo's choices: another compiler, clippy as a wrapper, host flags, its locked target
 /// directory. None may reach the inner build.
-const OUTER_VARIABLES: [&str; 11] = [
+const OUTER_VARIABLES: [&str; 13] = [
     "CARGO",
+    // They override the profile: an incremental build is another program, which the verifier refuses.
+    "CARGO_BUILD_INCREMENTAL",
+    "CARGO_INCREMENTAL",
     "CARGO_BUILD_RUSTC",
     "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
     "CARGO_BUILD_RUSTFLAGS",

@@ -1,0 +1,152 @@
+//! What a reload does to connections that are open: nothing. Their service, their source address, their source ports
+//! and the seed may all leave the config; new connections follow the new one.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use xlb_tests::agent::{Agent, agent_section};
+use xlb_tests::alone::shared;
+use xlb_tests::config_text::{QUICK_TCP_CHECK, ServiceText};
+use xlb_tests::peers::{Load, Talk, TalkServer};
+use xlb_tests::require;
+use xlb_tests::topology::{BackendHost, Plan, Topology, VIP4, VIP6};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const VIPS: [IpAddr; 2] = [IpAddr::V4(VIP4), IpAddr::V6(VIP6)];
+
+fn targets(port: u16) -> [SocketAddr; 2] {
+    VIPS.map(|vip| SocketAddr::new(vip, port))
+}
+
+/// A service on both VIPs over all hosts.
+fn service(name: &str, port: u16, hosts: &[BackendHost]) -> ServiceText {
+    let service = ServiceText::new(name, "tcp", port).key("check", QUICK_TCP_CHECK);
+    hosts.iter().enumerate().fold(service, |service, (index, host)| {
+        service.host(&format!("h{index}"), host, 8081)
+    })
+}
+
+fn reload(agent: &Agent, text: &str) -> Result<()> {
+    fs::write(agent.config(), text)?;
+    agent.client().xlb(&["reload"]).map(drop)
+}
+
+/// Connections to every target, five each, with the backend that answers.
+fn hold(topology: &Topology, port: u16) -> Result<Vec<(String, Talk)>> {
+    let mut held = Vec::new();
+    for target in targets(port) {
+        for _ in 0..5 {
+            let mut talk = Talk::connect(&topology.client, target, PATIENCE)?;
+            held.push((talk.ask()?, talk));
+        }
+    }
+    Ok(held)
+}
+
+fn ask_again(held: &mut [(String, Talk)], after: &str) -> Result<()> {
+    for (name, talk) in held {
+        let answer = talk
+            .ask()
+            .with_context(|| format!("a connection ended after {after}"))?;
+        ensure!(
+            answer == *name,
+            "a connection moved from {name} to {answer} after {after}"
+        );
+    }
+    Ok(())
+}
+
+fn new_ones_work(topology: &Topology, port: u16, after: &str) -> Result<()> {
+    let load = Load::start(&topology.client, &targets(port), Duration::from_millis(5))?;
+    sleep(Duration::from_millis(500));
+    load.finish()?
+        .ensure_no_failure(30)
+        .with_context(|| format!("new connections after {after}"))
+}
+
+#[test]
+fn open_connections_outlive_their_service_their_source_and_the_agent() -> Result<()> {
+    require!("ip", "ethtool");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(2))?;
+    let hosts = &topology.backends;
+    let servers: Vec<TalkServer> = hosts
+        .iter()
+        .enumerate()
+        .map(|(index, host)| TalkServer::start(&host.namespace, &format!("h{index}"), 8081))
+        .collect::<Result<_>>()?;
+    topology
+        .balancer
+        .ip("addr add 10.0.0.2/24 dev back0\naddr add fd00:b::2/64 dev back0 nodad\n")?;
+    let section = agent_section(&topology);
+    let (stays, goes) = (service("stays", 80, hosts), service("goes", 81, hosts));
+    let both = format!("{}\n{}", stays.text(), goes.text());
+    let mut agent = Agent::start(&topology, &both)?;
+    agent.client().wait_all_up()?;
+    let (mut held, mut orphans) = (hold(&topology, 80)?, hold(&topology, 81)?);
+
+    let other_source = section.replace("\"10.0.0.1\", \"fd00:b::1\"", "\"10.0.0.2\", \"fd00:b::2\"");
+    ensure!(other_source != section, "{section}");
+    reload(&agent, &format!("{other_source}\n{both}"))?;
+    new_ones_work(&topology, 80, "another SNAT address")?;
+    ensure!(
+        servers.iter().any(|server| server
+            .peers()
+            .iter()
+            .any(|peer| peer.ip().to_canonical().to_string() == "10.0.0.2")),
+        "no connection came from the new SNAT address"
+    );
+    ask_again(&mut held, "another SNAT address")?;
+
+    let other_ports = format!("{other_source}snat_ports = \"20000-20999\"\nhash_seed = 7\n");
+    reload(&agent, &format!("{other_ports}\n{both}"))?;
+    new_ones_work(&topology, 80, "other SNAT ports and another seed")?;
+    ask_again(&mut held, "other SNAT ports and another seed")?;
+    ask_again(&mut orphans, "other SNAT ports and another seed")?;
+
+    reload(&agent, &format!("{other_ports}\n{}", stays.text()))?;
+    ask_again(&mut orphans, "the removal of their service")?;
+    let refused =
+        Talk::connect(&topology.client, targets(81)[0], Duration::from_secs(2)).and_then(|mut talk| talk.ask());
+    ensure!(refused.is_err(), "a removed service answers: {refused:?}");
+
+    agent.kill()?;
+    agent.run(&topology.balancer)?;
+    sleep(Duration::from_secs(1));
+    ask_again(&mut held, "a restart")?;
+    ask_again(&mut orphans, "a restart")?;
+    new_ones_work(&topology, 80, "a restart")
+}
+
+#[test]
+fn without_snat_addresses_the_ones_next_to_the_backends_are_taken() -> Result<()> {
+    require!("ip", "ethtool");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(2))?;
+    let servers: Vec<TalkServer> = topology
+        .backends
+        .iter()
+        .enumerate()
+        .map(|(index, host)| TalkServer::start(&host.namespace, &format!("h{index}"), 8081))
+        .collect::<Result<_>>()?;
+    let section: String = agent_section(&topology)
+        .lines()
+        .filter(|line| !line.starts_with("snat_addresses"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let agent = Agent::start_with(&topology, &section, service("talk", 80, &topology.backends).text())?;
+    agent.client().wait_all_up()?;
+    new_ones_work(&topology, 80, "a start")?;
+    let mut sources: Vec<String> = servers
+        .iter()
+        .flat_map(TalkServer::peers)
+        .map(|peer| peer.ip().to_canonical().to_string())
+        .collect();
+    sources.sort();
+    sources.dedup();
+    ensure!(sources == ["10.0.0.1", "fd00:b::1"], "{sources:?}");
+    Ok(())
+}
