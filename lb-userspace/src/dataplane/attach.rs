@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use aya::programs::loaded_programs;
+use aya::programs::links::LinkType;
+use aya::programs::{loaded_links, loaded_programs};
 use lb_common::names;
 
 use super::error::DataplaneError;
@@ -221,21 +222,30 @@ fn foreign(ifname: &str, current: OnInterface) -> DataplaneError {
     let program = loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == current.program_id);
-    let program_name = program
-        .and_then(|program| program.name_as_str().map(str::to_owned))
-        .unwrap_or_default();
+    let program_name = program.and_then(|program| program.name_as_str().map(str::to_owned));
+    DataplaneError::ForeignProgram {
+        ifname: ifname.to_owned(),
+        program_id: current.program_id,
+        program_name: program_name.unwrap_or_default(),
+        removal: removal(ifname, current),
+    }
+}
+
+/// The command that takes a program off. One that a link holds cannot be taken off by `ip`.
+fn removal(ifname: &str, current: OnInterface) -> String {
+    let link = loaded_links()
+        .filter_map(Result::ok)
+        .find(|link| link.program_id() == current.program_id && matches!(link.link_type(), Ok(LinkType::Xdp)));
+    if let Some(link) = link {
+        return format!("bpftool link detach id {}", link.id());
+    }
     let way = match current.mode {
         AttachMode::Native => "xdpdrv",
         AttachMode::Generic => "xdpgeneric",
         AttachMode::Offloaded => "xdpoffload",
         AttachMode::Several => "xdp",
     };
-    DataplaneError::ForeignProgram {
-        ifname: ifname.to_owned(),
-        program_id: current.program_id,
-        program_name,
-        removal: format!("ip link set dev {ifname} {way} off"),
-    }
+    format!("ip link set dev {ifname} {way} off")
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lb_userspace::dataplane::{AttachMode, Attached, Dataplane, DataplaneError, Detached, XdpMode};
 use xlb_tests::require;
 
-use super::{Stage, ifindex_in};
+use super::{Stage, ifindex_in, run};
 
 #[test]
 fn a_new_program_is_swapped_into_the_pinned_link() -> Result<()> {
@@ -45,27 +45,51 @@ fn a_new_program_is_swapped_into_the_pinned_link() -> Result<()> {
 }
 
 #[test]
-fn a_strangers_program_is_refused_with_its_name_and_id() -> Result<()> {
-    require!("ip");
+fn a_strangers_program_is_refused_and_the_command_given_takes_it_off() -> Result<()> {
+    require!("ip", "bpftool");
     let stage = Stage::new()?;
     let mut strange = stage.options()?;
     strange.pin_dir = stage.room.bpffs().join("strange");
     let (mut strange, _) = Dataplane::open(&strange)?;
     stage.attach(&mut strange, "x0")??;
-    let id = stage
-        .attached(&strange)?
-        .first()
-        .map(|link| link.program_id)
-        .context("not attached")?;
+    let link = stage.attached(&strange)?.first().cloned().context("not attached")?;
+    let (program, link) = (link.program_id, link.link_id);
 
     let (mut dataplane, _) = stage.open()?;
     let error = stage.attach(&mut dataplane, "x0")?.err().context("replaced it")?;
     let expected = format!(
-        "interface x0: XDP program 'xlb' (id {id}) is attached already; see 'bpftool prog show id {id}' and 'bpftool \
-         net show', then take it off with its own tool or 'ip link set dev x0 xdpdrv off'"
+        "interface x0: XDP program 'xlb' (id {program}) is attached already; see 'bpftool prog show id {program}' and \
+         'bpftool net show', then take it off with its own tool or 'bpftool link detach id {link}'"
     );
     assert_eq!(error.to_string(), expected);
-    assert_eq!(stage.attached(&strange)?.first().map(|link| link.program_id), Some(id));
+    assert_eq!(
+        stage.attached(&strange)?.first().map(|link| link.program_id),
+        Some(program)
+    );
+
+    run("bpftool", &["link", "detach", "id", &link.to_string()])?;
+    ensure!(!stage.attach(&mut dataplane, "x0")??.replaced);
+    Ok(())
+}
+
+#[test]
+fn a_strangers_program_without_a_link_is_taken_off_by_ip() -> Result<()> {
+    require!("ip");
+    let stage = Stage::new()?;
+    let (mut dataplane, _) = stage.open()?;
+    // Attached through netlink, as iproute2 does: a program of our own pins, but not by us.
+    let pin = stage.pin_dir().join("prog_xlb_sweep");
+    let pin = pin.to_str().context("path")?;
+    stage
+        .namespace
+        .ip(&format!("link set dev x0 xdpgeneric pinned {pin}"))?;
+    let error = stage.attach(&mut dataplane, "x0")?.err().context("replaced it")?;
+    ensure!(
+        error.to_string().ends_with("'ip link set dev x0 xdpgeneric off'"),
+        "{error}"
+    );
+    stage.namespace.ip("link set dev x0 xdpgeneric off")?;
+    stage.attach(&mut dataplane, "x0")??;
     Ok(())
 }
 

@@ -25,20 +25,25 @@ struct OtherAgent(Child);
 
 impl OtherAgent {
     fn start(stage: &Stage) -> Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
-            .args(["--exact", "lifetime::other_agent", "--ignored", "--nocapture"])
-            .env(PINS, stage.pin_dir())
-            .env(NETNS, stage.namespace.path())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = child.stdout.take().context("the other agent's standard output")?;
-        let agent = Self(child);
+        let mut agent = Self::spawn(stage)?;
+        let stdout = agent.0.stdout.take().context("the other agent's standard output")?;
         for line in BufReader::new(stdout).lines() {
             if line?.ends_with("READY") {
                 return Ok(agent);
             }
         }
         bail!("the other agent ended before it was ready")
+    }
+
+    /// Without waiting for it.
+    fn spawn(stage: &Stage) -> Result<Self> {
+        let child = Command::new(env::current_exe()?)
+            .args(["--exact", "lifetime::other_agent", "--ignored", "--nocapture"])
+            .env(PINS, stage.pin_dir())
+            .env(NETNS, stage.namespace.path())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(Self(child))
     }
 
     fn pid(&self) -> u32 {
@@ -108,6 +113,33 @@ fn a_killed_agent_leaves_program_and_maps_to_the_next() -> Result<()> {
     assert_eq!(dataplane.read_image()?.settings, settings(ABI_VERSION));
     let attached = stage.attach(&mut dataplane, "x0")??;
     ensure!(attached.replaced, "the pinned link was not used: {attached:?}");
+    Ok(())
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_what_the_next_agent_can_use() -> Result<()> {
+    require!("ip");
+    let stage = Stage::new()?;
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..6 {
+        let delay = Duration::from_millis(random.u64(0..2_500));
+        let agent = OtherAgent::spawn(&stage)?;
+        sleep(delay);
+        agent.kill()?;
+        let context = || format!("round {round}, killed after {delay:?} (seed {seed})");
+        let (mut dataplane, _) = stage.open().with_context(context)?;
+        stage
+            .attach(&mut dataplane, "x0")
+            .with_context(context)?
+            .with_context(context)?;
+        drop(dataplane);
+        // Every other round starts from nothing.
+        if round % 2 == 0 {
+            Dataplane::unload(&stage.pin_dir()).with_context(context)?;
+            ensure!(!stage.pin_dir().exists(), context());
+        }
+    }
     Ok(())
 }
 
