@@ -3,6 +3,8 @@
 
 mod lab;
 mod maps;
+mod rig;
+mod talk;
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -13,9 +15,11 @@ use lb_common::reason::REASON_SLOTS;
 
 pub use lab::{Lab, pin_to_cpu};
 pub use maps::{Entry, Key, Maps, Side};
+pub use rig::{Loaded, Mismatch, Rig, Sent};
+pub use talk::{BACKEND_ISN, CLIENT_ISN, Talk, ends};
 
 /// Which of the two embedded objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
     /// Without packet logging.
     Production,
@@ -24,7 +28,7 @@ pub enum Object {
 }
 
 /// Entries of the maps whose size a test may want small.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sizes {
     /// Connections of one family; the flow tables hold two entries for each.
     pub connections: u32,

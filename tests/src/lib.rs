@@ -13,5 +13,6 @@ pub mod netns;
 pub mod packets;
 pub mod peers;
 pub mod process;
+pub mod random;
 pub mod skip;
 pub mod topology;

@@ -11,6 +11,7 @@ use lb_common::abi::{
     FlowValue6, IFACE_SLOTS, Iface, OursBlock, ReasonStats, RingSlot, Service, Settings, SnatAddr, SweepItem4,
     SweepItem6,
 };
+use lb_common::hash::{key_tag, word4, word6};
 use lb_common::limits::MAX_SNAT_ADDRESSES;
 use lb_common::names;
 use lb_common::net::Mac;
@@ -68,6 +69,40 @@ pub struct Key {
     pub protocol: u8,
 }
 
+impl Key {
+    /// As the IPv4 tables hold it.
+    #[must_use]
+    pub fn to_v4(&self) -> Option<FlowKey4> {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (self.src, self.dst) else {
+            return None;
+        };
+        let (src_port, dst_port, protocol) = (self.src_port, self.dst_port, self.protocol.into());
+        Some(FlowKey4 {
+            src: src.octets(),
+            dst: dst.octets(),
+            src_port,
+            dst_port,
+            protocol,
+        })
+    }
+
+    /// As the IPv6 tables hold it.
+    #[must_use]
+    pub fn to_v6(&self) -> Option<FlowKey6> {
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (self.src, self.dst) else {
+            return None;
+        };
+        let (src_port, dst_port, protocol) = (self.src_port, self.dst_port, self.protocol.into());
+        Some(FlowKey6 {
+            src: src.octets(),
+            dst: dst.octets(),
+            src_port,
+            dst_port,
+            protocol,
+        })
+    }
+}
+
 /// Which table an entry stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
@@ -99,29 +134,35 @@ pub struct Entry {
     pub created: u32,
 }
 
-macro_rules! entry {
-    ($value:expr, $addr:ident) => {{
-        let v = $value;
-        Entry {
-            conn_id: v.conn_id,
-            new_src: $addr::from(v.new_src).into(),
-            new_dst: $addr::from(v.new_dst).into(),
-            new_src_port: v.new_src_port,
-            new_dst_port: v.new_dst_port,
-            last_seen: v.last_seen,
-            backend_id: v.backend_id,
-            peer_mac: v.peer_mac,
-            own_mac: v.own_mac,
-            ifindex: v.ifindex,
-            direction: v.direction,
-            tcp_seen: v.tcp_seen,
-            mode: v.mode,
-            flags: v.flags,
-            backend_isn: v.backend_isn,
-            created: v.created,
+macro_rules! entry_from {
+    ($value:ty, $addr:ident) => {
+        impl From<$value> for Entry {
+            fn from(v: $value) -> Self {
+                Self {
+                    conn_id: v.conn_id,
+                    new_src: $addr::from(v.new_src).into(),
+                    new_dst: $addr::from(v.new_dst).into(),
+                    new_src_port: v.new_src_port,
+                    new_dst_port: v.new_dst_port,
+                    last_seen: v.last_seen,
+                    backend_id: v.backend_id,
+                    peer_mac: v.peer_mac,
+                    own_mac: v.own_mac,
+                    ifindex: v.ifindex,
+                    direction: v.direction,
+                    tcp_seen: v.tcp_seen,
+                    mode: v.mode,
+                    flags: v.flags,
+                    backend_isn: v.backend_isn,
+                    created: v.created,
+                }
+            }
         }
-    }};
+    };
 }
+
+entry_from!(FlowValue4, Ipv4Addr);
+entry_from!(FlowValue6, Ipv6Addr);
 
 macro_rules! key {
     ($key:expr, $addr:ident) => {{
@@ -175,7 +216,8 @@ impl Maps {
             self.ifaces.set(ifindex % IFACE_SLOTS, Wire(*iface), 0)?;
         }
         for ifindex in old.tx_ports.difference(&world.tx_ports) {
-            self.tx_ports.remove(*ifindex)?;
+            // Refused when the kernel was first: it takes the entry out when its interface goes away.
+            let _ = self.tx_ports.remove(*ifindex);
         }
         for ifindex in world.tx_ports.difference(&old.tx_ports) {
             self.tx_ports.insert(*ifindex, *ifindex, None, 0)?;
@@ -262,19 +304,58 @@ impl Maps {
         Ok(())
     }
 
+    /// Deletes one half-open entry.
+    pub fn remove_half_open(&mut self, key: &Key) -> Result<()> {
+        if let Some(key) = key.to_v4() {
+            self.half4.remove(&Wire(key))?;
+        }
+        if let Some(key) = key.to_v6() {
+            self.half6.remove(&Wire(key))?;
+        }
+        Ok(())
+    }
+
+    /// Writes an established `REPLY` entry that belongs to no connection.
+    pub fn plant_established(&mut self, key: &Key) -> Result<()> {
+        let (conn_id, direction) = (u64::MAX, lb_common::abi::direction::REPLY);
+        if let Some(key) = key.to_v4() {
+            let (src, dst) = (word4(key.src), word4(key.dst));
+            let key_tag = key_tag(src, dst, key.src_port, key.dst_port, key.protocol as u8);
+            let value = FlowValue4 {
+                conn_id,
+                direction,
+                key_tag,
+                ..FlowValue4::default()
+            };
+            self.flows4.insert(Wire(key), Wire(value), 0)?;
+        }
+        if let Some(key) = key.to_v6() {
+            let (src, dst) = (word6(key.src), word6(key.dst));
+            let key_tag = key_tag(src, dst, key.src_port, key.dst_port, key.protocol as u8);
+            let value = FlowValue6 {
+                conn_id,
+                direction,
+                key_tag,
+                ..FlowValue6::default()
+            };
+            self.flows6.insert(Wire(key), Wire(value), 0)?;
+        }
+        Ok(())
+    }
+
     /// Every flow entry.
     pub fn entries(&self) -> Result<Vec<(Side, Key, Entry)>> {
         let mut all = Vec::new();
         for (side, map) in [(Side::Established, &self.flows4), (Side::HalfOpen, &self.half4)] {
             for item in map {
                 let (key, value) = item.context("walk an IPv4 flow table")?;
-                all.push((side, key!(key.0, Ipv4Addr), entry!(value.0, Ipv4Addr)));
+                all.push((side, key!(key.0, Ipv4Addr), Entry::from(value.0)));
             }
         }
         for (side, map) in [(Side::Established, &self.flows6), (Side::HalfOpen, &self.half6)] {
             for item in map {
                 let (key, value) = item.context("walk an IPv6 flow table")?;
-                all.push((side, key!(key.0, Ipv6Addr), entry!(value.0, Ipv6Addr)));
+                all.push((side, key!(key.0, Ipv6Addr), Entry::from(value.0)));
             }
         }
         Ok(all)

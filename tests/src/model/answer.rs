@@ -10,14 +10,13 @@ use super::flows::Way;
 use super::frame::{Zero, carry_sum, header_bytes, l4_sum, ones_sum, put_addresses};
 use super::parse::{IP, Ip, Shape, View};
 use super::{Arrival, Expected, ExpectedFrame, Forbidden, HZ, Model, Observed, Reason};
-use crate::kernel::action;
 use crate::packets::flags;
 
 /// A rate at which the bucket never runs dry in a test.
 const UNLIMITED: u32 = 100_000;
 
 impl Model {
-    pub(super) fn echo(&self, arrival: Arrival<'_>, ip: &Ip) -> Expected {
+    pub(super) fn echo(&mut self, arrival: Arrival<'_>, ip: &Ip) -> Expected {
         let frame = arrival.frame;
         let mut out = frame.to_vec();
         swap_macs(&mut out);
@@ -57,8 +56,9 @@ impl Model {
         let rate = self.world.settings.rst_per_second;
         let may_send = rate > 0;
         let must_send = rate >= UNLIMITED;
-        let sent = observed.action() != action::DROP || must_send;
-        if !sent {
+        let limited = Reason::Drop(DropReason::RstLimited);
+        let before = self.reasons.get(&limited.index()).copied().unwrap_or_default().0;
+        if observed.counted(limited) != before && !must_send {
             return Ok(Expected::drop(DropReason::RstLimited));
         }
         self.resets_sent += 1;
@@ -73,20 +73,28 @@ impl Model {
         Ok(self.answer(arrival, AnswerReason::TcpReset, frame))
     }
 
-    fn answer(&self, arrival: Arrival<'_>, reason: AnswerReason, frame: ExpectedFrame) -> Expected {
+    fn answer(&mut self, arrival: Arrival<'_>, reason: AnswerReason, frame: ExpectedFrame) -> Expected {
         let Iface { flags, .. } = self.world.ifaces[&arrival.ifindex];
         let way = if flags & iface_flag::TX != 0 {
             Way::TxWhereItCame
         } else {
             Way::Redirect
         };
+        let reason = Reason::Answer(reason);
         match self.way_out(arrival.ifindex, arrival.ifindex, way) {
             Ok(action) => Expected {
                 action,
-                reason: Some(Reason::Answer(reason)),
+                reason: Some(reason),
                 frame: Some(frame),
             },
-            Err(reason) => Expected::drop(reason),
+            Err(no_way) => {
+                // It was made; that it could not leave is counted besides.
+                self.count(reason, frame.len());
+                Expected {
+                    frame: Some(frame),
+                    ..Expected::drop(no_way)
+                }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::kernel::{Key, action};
 use crate::packets::flags;
 
 /// One connection: what its two entries say.
+#[expect(clippy::struct_excessive_bools, reason = "each mirrors a flag of the entries")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conn {
     /// Key of packets from the client.
@@ -39,6 +40,8 @@ pub struct Conn {
     pub peer_mac: Mac,
     /// Our interface on the client's side.
     pub iface: Iface,
+    /// Half-open, and the kernel evicted its `REPLY` entry.
+    pub reply_forgotten: bool,
 }
 
 impl Conn {
@@ -77,7 +80,10 @@ impl Model {
     pub(super) fn close(&mut self, id: u64) {
         let Some(conn) = self.conns.remove(&id) else { return };
         self.keys.remove(&conn.forward);
-        self.keys.remove(&conn.reply);
+        // The tuple may be another connection's by now.
+        if !conn.reply_forgotten {
+            self.keys.remove(&conn.reply);
+        }
         if conn.established {
             self.stats(conn.backend_id).flows_closed += 1;
         }
@@ -126,9 +132,10 @@ impl Model {
                 let conn = self.conns.get_mut(&id)?;
                 conn.tcp_seen = [0, 0];
                 conn.created = now;
+                conn.last_seen = [now; 2];
             }
         }
-        if let Some(dropped) = self.unforwardable(id, side, view) {
+        if let Some(dropped) = unforwardable(view) {
             return Some(dropped);
         }
         self.follow_client(id, side, arrival);
@@ -140,22 +147,7 @@ impl Model {
         Some(self.forward(id, side, arrival, view))
     }
 
-    /// Sections 4.3 and the first half of 4.4.
-    pub(super) fn unforwardable(&self, id: u64, side: u8, view: &View) -> Option<Expected> {
-        if !view.is_tcp() && view.ip.src.is_ipv6() && view.udp_checksum == 0 {
-            return Some(Expected::drop(DropReason::Udp6ZeroChecksum));
-        }
-        if view.ip.ttl <= 1 {
-            return Some(Expected::drop(DropReason::TtlExpired));
-        }
-        let backend = self.backend(self.conns[&id].backend_id);
-        if side == direction::FORWARD && backend.hop_flags & hop_flag::VALID == 0 {
-            return Some(Expected::drop(DropReason::NoNeighbour));
-        }
-        None
-    }
-
-    /// The second half of 4.4.
+    /// Section 4.4.
     pub(super) fn follow_client(&mut self, id: u64, side: u8, arrival: Arrival<'_>) {
         if side != direction::FORWARD {
             return;
@@ -174,13 +166,15 @@ impl Model {
             return;
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if view.has(flags::FIN) {
-            conn.tcp_seen[usize::from(side)] |= tcp_seen::FIN;
-        }
         if view.has(flags::RST) {
             conn.tcp_seen.iter_mut().for_each(|seen| *seen |= tcp_seen::RST);
-        } else if !view.has(flags::FIN) && conn.tcp_seen[usize::from(side)] & tcp_seen::RST != 0 {
+            return;
+        }
+        if conn.tcp_seen[usize::from(side)] & tcp_seen::RST != 0 {
             conn.tcp_seen.iter_mut().for_each(|seen| *seen &= !tcp_seen::RST);
+        }
+        if view.has(flags::FIN) {
+            conn.tcp_seen[usize::from(side)] |= tcp_seen::FIN;
         }
     }
 
@@ -198,6 +192,9 @@ impl Model {
     pub(super) fn forward(&mut self, id: u64, side: u8, arrival: Arrival<'_>, view: &View) -> Expected {
         let conn = &self.conns[&id];
         let backend = self.backend(conn.backend_id);
+        if side == direction::FORWARD && backend.hop_flags & hop_flag::VALID == 0 {
+            return Expected::drop(DropReason::NoNeighbour);
+        }
         let (to, ifindex, by_tx) = if side == direction::FORWARD {
             let to = Rewrite {
                 src: (conn.reply.dst, conn.reply.dst_port),
@@ -237,6 +234,14 @@ impl Model {
         }
         Err(DropReason::NoTxPort)
     }
+}
+
+/// Section 4.3: what no flow may be forwarded with.
+pub(super) fn unforwardable(view: &View) -> Option<Expected> {
+    if !view.is_tcp() && view.ip.src.is_ipv6() && view.udp_checksum == 0 {
+        return Some(Expected::drop(DropReason::Udp6ZeroChecksum));
+    }
+    (view.ip.ttl <= 1).then(|| Expected::drop(DropReason::TtlExpired))
 }
 
 /// How a packet leaves by the interface it came in on.

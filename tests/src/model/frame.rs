@@ -37,6 +37,13 @@ impl ExpectedFrame {
         }
     }
 
+    /// Bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// What differs, or `None`.
     #[must_use]
     pub fn difference(&self, actual: &[u8]) -> Option<String> {

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use lb_common::abi::{Service, backend_state, direction, endpoint_kind, hop_flag, mode, on_miss, role};
 use lb_common::hash::flow;
+use lb_common::limits::SNAT_PROBES;
 use lb_common::reason::{DropReason, PassReason};
 
-use super::flows::{gone, source_mac};
+use super::flows::{gone, source_mac, unforwardable};
 use super::parse::View;
 use super::{Arrival, Conn, Expected, Forbidden, HZ, Model, Observed, endpoint_key, mapped, word};
-use crate::kernel::{Key, action};
+use crate::kernel::Key;
 use crate::packets::flags;
 
 /// What stands on a SNAT tuple.
@@ -71,17 +72,23 @@ impl Model {
             Ok(effect) => effect,
             Err(reason) => return Some(Expected::drop(reason)),
         };
-        if let Some(dropped) = self.unforwardable(id, side, view) {
+        if let Some(dropped) = unforwardable(view) {
             return Some(dropped);
         }
         self.follow_client(id, side, arrival);
-        self.touch(id, side);
+        let now = self.now;
+        self.conns.get_mut(&id)?.last_seen[usize::from(side)] = now;
         match effect {
             Effect::None => {}
+            Effect::Retransmission => self.conns.get_mut(&id)?.created = self.now,
             Effect::Isn(isn) => self.conns.get_mut(&id)?.isn = Some(isn),
             Effect::Refused => self.stats(conn.backend_id).flows_refused += 1,
             Effect::Promote { answered } => {
+                if let Err(reason) = self.may_promote(&conn) {
+                    return Some(Expected::drop(reason));
+                }
                 let conn = self.conns.get_mut(&id)?;
+                conn.last_seen = [now; 2];
                 conn.established = true;
                 conn.answered |= answered == Answered::Yes;
                 self.stats(self.conns[&id].backend_id).flows_opened += 1;
@@ -90,10 +97,33 @@ impl Model {
         Some(self.forward(id, side, arrival, view))
     }
 
+    fn may_promote(&self, conn: &Conn) -> Result<(), DropReason> {
+        if conn.reply_forgotten {
+            return Err(DropReason::HandshakeUnproven);
+        }
+        if self.planted.contains(&conn.reply) {
+            return Err(DropReason::ClaimLost);
+        }
+        let is_v4 = conn.forward.src.is_ipv4();
+        let full = self
+            .conns
+            .values()
+            .filter(|c| c.established && c.forward.src.is_ipv4() == is_v4)
+            .count();
+        if full >= self.connections {
+            Err(DropReason::FlowTableFull)
+        } else {
+            Ok(())
+        }
+    }
+
     fn half_effect(&self, conn: &Conn, side: u8, view: &View) -> Result<Effect, DropReason> {
         match (side == direction::FORWARD, view.is_tcp()) {
             (true, true) => {
-                if view.is_plain_syn() || view.has(flags::RST) || conn.recovered {
+                if view.is_plain_syn() {
+                    return Ok(Effect::Retransmission);
+                }
+                if view.has(flags::RST) || conn.recovered {
                     return Ok(Effect::None);
                 }
                 let proves = view.has(flags::ACK) && conn.isn.is_some_and(|isn| view.ack == isn.wrapping_add(1));
@@ -106,7 +136,9 @@ impl Model {
             (false, true) => Ok(if view.has(flags::RST) {
                 Effect::Refused
             } else if conn.recovered {
-                Effect::Promote { answered: Answered::No }
+                Effect::Promote {
+                    answered: Answered::Yes,
+                }
             } else if view.has(flags::SYN | flags::ACK) {
                 Effect::Isn(view.seq)
             } else {
@@ -207,6 +239,7 @@ impl Model {
             created: self.now,
             peer_mac: source_mac(arrival),
             iface: self.world.ifaces[&arrival.ifindex],
+            reply_forgotten: false,
         });
         self.stats(backend_id).flows_new += 1;
         Ok(self.forward(id, direction::FORWARD, arrival, view))
@@ -265,87 +298,69 @@ impl Model {
                 Tuple::Live => Ok(Err(DropReason::GatewayTupleInUse)),
             };
         }
-        let addresses = self.world.snat(view.key.dst).to_vec();
-        if addresses.is_empty() {
+        let candidates: Vec<Key> = self.candidates(view, hash).into_iter().map(reply_to).collect();
+        if candidates.is_empty() {
             return Ok(Err(DropReason::NoSnatAddress));
         }
-        let settings = &self.world.settings;
-        let (min, max) = (settings.snat_port_min, settings.snat_port_max);
-        let range = u32::from(max) - u32::from(min) + 1;
-        let own = view.key.src_port;
-        let port = if (min..=max).contains(&own) {
-            own
-        } else {
-            min + ((hash >> 8) % range) as u16
-        };
-        let first = reply_to((addresses[hash as usize % addresses.len()], port));
-        // With one address and a power of two of ports an odd step tries all of them, so "none was free" is exact.
-        let tries_all = addresses.len() == 1 && range.is_power_of_two() && range <= 16;
-        let all: Vec<Key> = (min..=max).map(|port| reply_to((addresses[0], port))).collect();
         let entry = observed
             .half_open(&view.key)
             .filter(|entry| entry.direction == direction::FORWARD);
-        let Some(entry) = entry else {
-            return self.judge_exhaustion(&first, tries_all.then_some(&all), observed);
+        let chosen = entry.map(|entry| reply_to((entry.new_src, entry.new_src_port)));
+        self.judge_choice(&candidates, chosen.as_ref())?;
+        let Some(chosen) = chosen else {
+            return Ok(Err(DropReason::SnatExhausted));
         };
-        let chosen = reply_to((entry.new_src, entry.new_src_port));
-        if !addresses.contains(&chosen.dst) || !(min..=max).contains(&chosen.dst_port) {
-            return Err(Forbidden(format!(
-                "claimed {chosen:?}, outside the SNAT addresses and ports"
-            )));
-        }
-        self.judge_choice(&first, &chosen, tries_all.then_some(&all))?;
         if let Tuple::Expired(id) | Tuple::Closing(id, _) = self.tuple(&chosen) {
             self.close(id);
         }
         Ok(Ok(chosen))
     }
 
-    fn judge_exhaustion(
-        &self,
-        first: &Key,
-        all: Option<&Vec<Key>>,
-        observed: &dyn Observed,
-    ) -> Result<Result<Key, DropReason>, Forbidden> {
-        let takeable = |key: &Key| self.tuple(key) != Tuple::Live;
-        if observed.action() != action::DROP {
-            return Err(Forbidden("forwarded a new flow without a half-open entry".into()));
-        }
-        let overlooked = all.into_iter().flatten().chain([first]).find(|key| takeable(key));
-        match overlooked {
-            Some(key) => Err(Forbidden(format!(
-                "no tuple claimed although {key:?} is {:?}",
-                self.tuple(key)
-            ))),
-            None => Ok(Err(DropReason::SnatExhausted)),
-        }
+    /// The tuples a claim tries, in order.
+    fn candidates(&self, view: &View, hash: u32) -> Vec<(IpAddr, u16)> {
+        let addresses = self.world.snat(view.key.dst);
+        let settings = &self.world.settings;
+        let (min, max) = (settings.snat_port_min, settings.snat_port_max);
+        let range = u32::from(max) - u32::from(min) + 1;
+        let stride = if range > 1_024 { 509 } else { 1 };
+        let count = addresses.len() as u32;
+        let own = view.key.src_port;
+        (0..if count == 0 { 0 } else { SNAT_PROBES })
+            .map(|k| {
+                let address = addresses[(hash.wrapping_add(k) % count) as usize];
+                let port = min + (((hash >> 8) + k / count * stride) % range) as u16;
+                let keeps_own = k == 0 && (min..=max).contains(&own);
+                (address, if keeps_own { own } else { port })
+            })
+            .collect()
     }
 
-    fn judge_choice(&self, first: &Key, chosen: &Key, all: Option<&Vec<Key>>) -> Result<(), Forbidden> {
-        let is_free = |key: &Key| matches!(self.tuple(key), Tuple::Free | Tuple::Expired(_));
-        if is_free(first) && chosen != first {
-            return Err(Forbidden(format!(
-                "claimed {chosen:?} although the first candidate {first:?} was free"
-            )));
-        }
-        match self.tuple(chosen) {
-            Tuple::Free | Tuple::Expired(_) => Ok(()),
-            Tuple::Live => Err(Forbidden(format!("claimed {chosen:?}, on which a connection lives"))),
-            Tuple::Closing(_, since) => {
-                let all = all.into_iter().flatten();
-                let better = all.into_iter().find(|key| match self.tuple(key) {
-                    Tuple::Free | Tuple::Expired(_) => true,
-                    Tuple::Closing(_, other) => other + u64::from(HZ) < since,
-                    Tuple::Live => false,
-                });
-                better.map_or(Ok(()), |key| {
-                    let status = self.tuple(key);
-                    Err(Forbidden(format!(
-                        "took a tuple closed at {since} although {key:?} is {status:?}"
-                    )))
-                })
+    /// The first candidate that is free or expired, else the one closed longest (at most a second is not told apart:
+    /// `last_seen` is no finer), else none.
+    fn judge_choice(&self, candidates: &[Key], chosen: Option<&Key>) -> Result<(), Forbidden> {
+        let is_free = |key: &&Key| matches!(self.tuple(key), Tuple::Free | Tuple::Expired(_));
+        let closed_at = |key: &Key| match self.tuple(key) {
+            Tuple::Closing(_, since) => Some(since),
+            _ => None,
+        };
+        let first_free = candidates.iter().find(is_free);
+        let first_closed = candidates.iter().filter_map(closed_at).min();
+        let is_right = match (first_free, first_closed, chosen) {
+            (Some(free), _, Some(chosen)) => free == chosen,
+            (None, Some(first), Some(chosen)) => {
+                candidates.contains(chosen) && closed_at(chosen).is_some_and(|at| at <= first + u64::from(HZ))
             }
+            (None, None, None) => true,
+            _ => false,
+        };
+        if is_right {
+            return Ok(());
         }
+        let all: Vec<_> = candidates
+            .iter()
+            .map(|key| (key.dst, key.dst_port, self.tuple(key)))
+            .collect();
+        Err(Forbidden(format!("claimed {chosen:?} out of {all:?}")))
     }
 
     fn tuple(&self, key: &Key) -> Tuple {
@@ -366,6 +381,7 @@ impl Model {
 /// What a packet does to the half-open connection it belongs to.
 enum Effect {
     None,
+    Retransmission,
     Isn(u32),
     Refused,
     Promote { answered: Answered },

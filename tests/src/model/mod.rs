@@ -9,9 +9,10 @@ mod flows;
 mod frame;
 mod miss;
 mod parse;
+pub mod sample;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lb_common::abi::{Backend, BackendStats};
 use lb_common::reason::{AnswerReason, DropReason, PassReason};
@@ -95,8 +96,8 @@ impl Expected {
 
 /// What the program did, as far as the model needs it to follow a free choice.
 pub trait Observed {
-    /// The XDP action.
-    fn action(&self) -> u32;
+    /// Packets counted under a reason, this one included.
+    fn counted(&self, reason: Reason) -> u64;
     /// The half-open entry that now stands under a key.
     fn half_open(&self, key: &Key) -> Option<Entry>;
 }
@@ -120,6 +121,10 @@ pub struct Model {
     pub reasons: HashMap<u32, (u64, u64)>,
     /// `hops_moved`.
     pub hops_moved: u64,
+    /// Established connections of one family that the tables hold.
+    pub connections: usize,
+    /// Established `REPLY` keys that belong to nobody the model knows: promotion onto one is `claim_lost`.
+    pub planted: HashSet<Key>,
     keys: HashMap<Key, u64>,
     next_conn: u64,
     resets_sent: u64,
@@ -143,6 +148,8 @@ impl Model {
             backends: HashMap::new(),
             reasons: HashMap::new(),
             hops_moved: 0,
+            connections: usize::MAX,
+            planted: HashSet::new(),
             keys: HashMap::new(),
             next_conn: 1,
             resets_sent: 0,
@@ -161,11 +168,16 @@ impl Model {
             },
         };
         if let Some(reason) = expected.reason {
-            let (packets, bytes) = self.reasons.entry(reason.index()).or_default();
-            *packets += 1;
-            *bytes += frame.len() as u64;
+            self.count(reason, expected.frame.as_ref().map_or(frame.len(), ExpectedFrame::len));
         }
         Ok(expected)
+    }
+
+    /// Counted at the exit: the bytes are those of the frame as it is then.
+    fn count(&mut self, reason: Reason, frame_bytes: usize) {
+        let (packets, bytes) = self.reasons.entry(reason.index()).or_default();
+        *packets += 1;
+        *bytes += frame_bytes as u64;
     }
 
     /// Lets time pass.
@@ -184,6 +196,16 @@ impl Model {
         for id in expired {
             self.close(id);
         }
+    }
+
+    /// What the kernel's LRU may do to a half-open connection: its `REPLY` entry is gone, the `FORWARD` one stays.
+    pub fn forget_reply(&mut self, forward: &Key) -> Option<Key> {
+        let (id, _) = self.find(forward)?;
+        let conn = self.conns.get_mut(&id)?;
+        conn.reply_forgotten = true;
+        let reply = conn.reply;
+        self.keys.remove(&reply);
+        Some(reply)
     }
 
     fn backend(&self, id: u32) -> Backend {

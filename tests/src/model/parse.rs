@@ -139,12 +139,8 @@ impl Model {
             walk6(frame)
         };
         let (_, dst) = addresses(frame);
-        if !self.bit(ours_address(word(dst))) {
-            // Only ports that can be read, at their real place, may still make it ours.
-            match walked {
-                Ok(ip) if holds_ports(frame, &ip) && self.bitmap_has(frame, &ip) => {}
-                _ => return Err(Stop::Pass(PassReason::NotOurs)),
-            }
+        if !self.bit(ours_address(word(dst))) && !self.may_be_gateway_backend(frame) {
+            return Err(Stop::Pass(PassReason::NotOurs));
         }
         let ip = walked?;
         let carries_ports = ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP;
@@ -152,11 +148,10 @@ impl Model {
             return Err(self.first_fragment(frame, &ip));
         }
         if carries_ports {
-            let view = segment(frame, ip)?;
-            if !self.bitmap_has(frame, &ip) {
+            if holds_ports(frame, &ip) && !self.bitmap_has(frame, &ip) {
                 return Err(Stop::Pass(PassReason::OtherPort));
             }
-            return Ok(Arrived::Segment(view));
+            return segment(frame, ip).map(Arrived::Segment);
         }
         if self.is_echo_for_vip(frame, &ip) {
             return Ok(Arrived::Echo(ip));
@@ -164,18 +159,35 @@ impl Model {
         Err(Stop::Pass(PassReason::OtherProtocol))
     }
 
+    /// The source may be a gateway-mode backend's internal port, wherever in the frame that port stands: what is wrong
+    /// with the lengths is no reason to overlook it.
+    fn may_be_gateway_backend(&self, frame: &[u8]) -> bool {
+        let ip = if be16(frame, 12) == Some(0x0800) {
+            ports_behind4(frame)
+        } else {
+            chain6(frame).ok()
+        };
+        ip.filter(|ip| holds_ports(frame, ip))
+            .is_some_and(|ip| self.source_bit(frame, &ip))
+    }
+
     fn first_fragment(&self, frame: &[u8], ip: &Ip) -> Stop {
         if ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_UDP {
             return Stop::Pass(PassReason::OtherProtocol);
         }
-        let Some(dst_port) = be16(frame, ip.l4 + 2) else {
-            return Stop::Drop(DropReason::TruncatedL4);
+        let (Some(src_port), Some(dst_port)) = (be16(frame, ip.l4), be16(frame, ip.l4 + 2)) else {
+            return Stop::Pass(PassReason::OtherProtocol);
         };
-        let endpoint = self.world.endpoints.get(&endpoint_key(ip.dst, dst_port, ip.protocol));
-        match endpoint {
-            Some(endpoint) if endpoint.kind == endpoint_kind::SERVICE => Stop::Drop(DropReason::Fragment),
-            _ => Stop::Pass(PassReason::OtherPort),
+        let kind = |address, port| {
+            let endpoint = self.world.endpoints.get(&endpoint_key(address, port, ip.protocol));
+            endpoint.map(|endpoint| endpoint.kind)
+        };
+        if kind(ip.dst, dst_port) == Some(endpoint_kind::SERVICE)
+            || kind(ip.src, src_port) == Some(endpoint_kind::GATEWAY_BACKEND)
+        {
+            return Stop::Drop(DropReason::Fragment);
         }
+        Stop::Pass(PassReason::OtherPort)
     }
 
     fn is_echo_for_vip(&self, frame: &[u8], ip: &Ip) -> bool {
@@ -191,11 +203,14 @@ impl Model {
 
     /// The `Destination` or the `Source` bit of section 1.4.
     fn bitmap_has(&self, frame: &[u8], ip: &Ip) -> bool {
-        let (Some(src_port), Some(dst_port)) = (be16(frame, ip.l4), be16(frame, ip.l4 + 2)) else {
-            return false;
-        };
-        self.bit(ours(OursSide::Destination, word(ip.dst), dst_port))
-            || self.bit(ours(OursSide::Source, word(ip.src), src_port))
+        let dst_port = be16(frame, ip.l4 + 2);
+        dst_port.is_some_and(|port| self.bit(ours(OursSide::Destination, word(ip.dst), port)))
+            || self.source_bit(frame, ip)
+    }
+
+    fn source_bit(&self, frame: &[u8], ip: &Ip) -> bool {
+        let src_port = be16(frame, ip.l4);
+        src_port.is_some_and(|port| self.bit(ours(OursSide::Source, word(ip.src), port)))
     }
 
     fn bit(&self, bit: OursBit) -> bool {
@@ -256,6 +271,25 @@ fn holds_ports(frame: &[u8], ip: &Ip) -> bool {
     (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) && frame.len() >= ip.l4 + 4
 }
 
+/// The place of the ports behind an IPv4 header that says how long it is, whatever else is wrong with it.
+fn ports_behind4(frame: &[u8]) -> Option<Ip> {
+    let (src, dst) = addresses(frame);
+    let header = usize::from(frame[IP] & 0x0f) * 4;
+    let is_later_fragment = be16(frame, IP + 6)? & 0x1fff != 0;
+    let (protocol, ttl, shape, fragment) = (frame[23], frame[22], Shape::Long, Fragment::Whole);
+    let ip = Ip {
+        src,
+        dst,
+        ttl,
+        protocol,
+        l4: IP + header,
+        end: frame.len(),
+        shape,
+        fragment,
+    };
+    (src.is_ipv4() && frame[IP] >> 4 == 4 && header >= 20 && !is_later_fragment).then_some(ip)
+}
+
 fn walk4(frame: &[u8]) -> Result<Ip, Stop> {
     let (src, dst) = addresses(frame);
     if frame[IP] >> 4 != 4 {
@@ -269,9 +303,7 @@ fn walk4(frame: &[u8]) -> Result<Ip, Stop> {
     if header > frame.len() - IP || header > total || total > frame.len() - IP {
         return Err(Stop::Drop(DropReason::BadIpLength));
     }
-    if has_source_route(&frame[IP + 20..IP + header]) {
-        return Err(Stop::Drop(DropReason::SourceRoute));
-    }
+    walk_options(&frame[IP + 20..], header - 20).map_err(Stop::Drop)?;
     let place = be16(frame, IP + 6).unwrap_or_default();
     if place & 0x1fff != 0 {
         return Err(Stop::Pass(PassReason::LaterFragment));
@@ -295,31 +327,40 @@ fn walk4(frame: &[u8]) -> Result<Ip, Stop> {
     })
 }
 
-/// Loose (131) or strict (137) source route among IPv4 options (RFC 791, 3.1).
-fn has_source_route(mut options: &[u8]) -> bool {
-    while let Some((kind, rest)) = options.split_first() {
-        match kind {
-            0 => return false,
-            1 => options = rest,
-            131 | 137 => return true,
-            _ => match rest.first().map(|length| usize::from(*length)) {
-                Some(length) if length >= 2 && length <= options.len() => options = &options[length..],
-                _ => return false,
-            },
+/// Refuses loose (131) and strict (137) source route and options without a length (RFC 791, 3.1). `rest` is the frame
+/// from the first option on: where a kind is the header's last byte, what follows it counts as its length.
+fn walk_options(rest: &[u8], options_bytes: usize) -> Result<(), DropReason> {
+    let mut at = 0;
+    while at < options_bytes {
+        match (rest[at], rest.get(at + 1)) {
+            (_, None) => return Err(DropReason::BadIpLength),
+            (0, _) => return Ok(()),
+            (1, _) => at += 1,
+            (131 | 137, _) => return Err(DropReason::SourceRoute),
+            (_, Some(0 | 1)) => return Err(DropReason::BadIpLength),
+            (_, Some(length)) => at += usize::from(*length),
         }
     }
-    false
+    Ok(())
 }
 
 fn walk6(frame: &[u8]) -> Result<Ip, Stop> {
+    if frame[IP] >> 4 != 6 {
+        return Err(Stop::Drop(DropReason::BadIpVersion));
+    }
+    if IP + 40 + usize::from(be16(frame, 18).unwrap_or_default()) > frame.len() {
+        return Err(Stop::Drop(DropReason::BadIpLength));
+    }
+    chain6(frame)
+}
+
+/// The extension headers, whatever the payload length says.
+fn chain6(frame: &[u8]) -> Result<Ip, Stop> {
     let (src, dst) = addresses(frame);
     if frame[IP] >> 4 != 6 {
         return Err(Stop::Drop(DropReason::BadIpVersion));
     }
     let end = IP + 40 + usize::from(be16(frame, 18).unwrap_or_default());
-    if end > frame.len() {
-        return Err(Stop::Drop(DropReason::BadIpLength));
-    }
     let (mut next, mut at, mut fragment, mut walked) = (frame[20], IP + 40, Fragment::Whole, 0);
     while matches!(next, 0 | 43 | 44 | 60) {
         if walked == 6 {
@@ -342,9 +383,6 @@ fn walk6(frame: &[u8]) -> Result<Ip, Stop> {
             (usize::from(header[1]) + 1) * 8
         };
         next = header[0];
-        if at > frame.len() {
-            return Err(Stop::Drop(DropReason::TruncatedL4));
-        }
     }
     if matches!(next, 50 | 51 | 59) {
         return Err(Stop::Pass(PassReason::OtherProtocol));

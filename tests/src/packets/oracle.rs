@@ -26,6 +26,10 @@ pub fn check(frame: &[u8]) -> Result<(), Fault> {
     let pseudo = match &sliced.net {
         Some(NetSlice::Ipv4(ip)) => {
             let header = ip.header().to_header();
+            // etherparse leaves the reserved flag out of its sum.
+            if header.to_bytes().get(6) != ip.header().slice().get(6) {
+                return Err(Fault::Unreadable("the reserved flag is set".into()));
+            }
             compare("ipv4", header.header_checksum, header.calc_header_checksum())?;
             Pseudo::V4(header.source, header.destination)
         }
