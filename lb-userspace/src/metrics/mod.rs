@@ -2,7 +2,10 @@
 //!
 //! Names are `xlb_<object>_<what>[_<unit>]`, counters end in `_total`, labels are bounded by the config.
 
-mod families;
+mod agent;
+mod backends;
+mod encode;
+mod reasons;
 mod text;
 
 use std::fmt;
@@ -38,9 +41,9 @@ struct Views {
 
 impl Collector for Views {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        families::agent(&mut encoder, &self.status)?;
-        families::backends(&mut encoder, &self.status)?;
-        families::reasons(&mut encoder, &self.drops)
+        agent::agent(&mut encoder, &self.status)?;
+        backends::backends(&mut encoder, &self.status)?;
+        reasons::reasons(&mut encoder, &self.drops)
     }
 }
 

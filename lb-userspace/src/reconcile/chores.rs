@@ -11,6 +11,7 @@ use super::writer::{Freshness, Writer};
 use crate::config::Config;
 use crate::dataplane::Warning;
 use crate::state::{BackendRef, Image};
+use crate::view::WarningView;
 
 /// Time between two readings of the counters.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -25,6 +26,9 @@ pub(super) struct Chores {
     sampled_at: Instant,
     live: u64,
     pacer: Pacer,
+    /// Why the newest sweep or reading failed; absent while both work.
+    sweep_error: Option<String>,
+    sample_error: Option<String>,
     backend_ids: Arc<HashMap<BackendRef, u32>>,
     service_ids: Arc<HashMap<String, u32>>,
     names: Arc<HashMap<u32, String>>,
@@ -38,6 +42,8 @@ impl Chores {
             sampled_at: now,
             live: 0,
             pacer: Pacer::new(now),
+            sweep_error: None,
+            sample_error: None,
             backend_ids: Arc::default(),
             service_ids: Arc::default(),
             names: Arc::default(),
@@ -68,6 +74,21 @@ impl Chores {
         Arc::clone(&self.names)
     }
 
+    /// What does not work, for the status.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = WarningView> {
+        let sweep = self.sweep_error.as_ref().map(|error| WarningView {
+            code: "sweep_failed".to_owned(),
+            message: format!("expired connections are only reclaimed when they are in the way: {error}"),
+            next: None,
+        });
+        let sample = self.sample_error.as_ref().map(|error| WarningView {
+            code: "counters_failed".to_owned(),
+            message: format!("counters and rates are old: {error}"),
+            next: None,
+        });
+        sweep.into_iter().chain(sample)
+    }
+
     pub(super) fn due(&self) -> Instant {
         (self.sampled_at + SAMPLE_EVERY).min(self.pacer.due(self.live))
     }
@@ -78,9 +99,8 @@ impl Writer {
     pub(super) fn chore(&mut self, now: Instant) {
         if self.chores.pacer.due(self.chores.live) <= now {
             let slice = self.chores.pacer.slice(now, self.chores.live);
-            if let Err(error) = self.dataplane.sweep(slice) {
-                tracing::error!(object = "sweep", cause = %error, "expired connections are not reclaimed");
-            }
+            let error = self.dataplane.sweep(slice).err().map(|error| error.to_string());
+            tell_once("sweep", &mut self.chores.sweep_error, error);
         }
         if now.duration_since(self.chores.sampled_at) >= SAMPLE_EVERY {
             self.sample(now);
@@ -97,13 +117,16 @@ impl Writer {
     /// Reads counters.
     pub(super) fn sample(&mut self, now: Instant) {
         self.chores.sampled_at = now;
-        match self.dataplane.backend_stats(self.image.backends.keys().copied()) {
+        let ids = self.image.backends.keys().copied();
+        let error = match self.dataplane.backend_stats(ids) {
             Ok(totals) => {
                 self.chores.sample = self.chores.sampler.record(now, totals);
                 self.chores.live = self.chores.sample.live_total();
+                None
             }
-            Err(error) => tracing::error!(object = "counters", cause = %error, "not read; the old ones are shown"),
-        }
+            Err(error) => Some(error.to_string()),
+        };
+        tell_once("counters", &mut self.chores.sample_error, error);
         if self.some_removed_backend_is_idle() {
             self.stale.maps = Freshness::Stale;
         }
@@ -129,5 +152,16 @@ impl Writer {
             Warning::PinsEndWithMountNamespace | Warning::CountingEndsWithAgent { .. } => None,
         };
         self.dataplane.warnings().iter().find_map(missing)
+    }
+}
+
+/// Logs an error when it comes and when it goes, not each time.
+fn tell_once(object: &str, known: &mut Option<String>, now: Option<String>) {
+    if *known != now {
+        match &now {
+            Some(error) => tracing::error!(object, old = "works", new = "fails", cause = error, "chore"),
+            None => tracing::info!(object, old = "fails", new = "works", cause = "tried again", "chore"),
+        }
+        *known = now;
     }
 }

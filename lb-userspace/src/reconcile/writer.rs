@@ -193,7 +193,7 @@ impl Writer {
             names: self.chores.names(),
             sample: self.chores.sample(),
             failed_ops: self.failed.clone(),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().cloned().chain(self.chores.warnings()).collect(),
         })
     }
 

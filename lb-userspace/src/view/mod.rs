@@ -5,15 +5,18 @@
 
 mod drops;
 mod requests;
+mod services;
 mod status;
 mod time;
 
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
 pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
+pub use services::{
+    BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView, Verdict,
+};
 pub use status::{
-    AddressRole, AddressView, AgentView, BackendState, BackendView, ConfigView, CountersView, FailedOpView, HealthView,
-    HopView, InterfaceView, Overall, OverrideView, ProgramView, RatesView, ServiceState, ServiceView, SnatView,
-    StatusView, TableView, Verdict, WarningView,
+    AddressRole, AddressView, AgentView, ConfigView, FailedOpView, InterfaceView, Overall, OverrideView, ProgramView,
+    SnatView, StatusView, TableView, WarningView,
 };
 pub use time::{Timestamp, ago};
 

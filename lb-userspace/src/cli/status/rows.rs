@@ -1,0 +1,124 @@
+//! The table of backends, and a sentence for each that is out.
+
+use super::text::Detail;
+use crate::cli::output::{self, Paint};
+use crate::cli::table::{Rows, Tone, plain, short};
+use crate::view::{BackendState, BackendView, ServiceView, StatusView, Verdict, ago};
+
+/// Backends that the one-screen table shows before it says how many are left out.
+const SCREEN_ROWS: usize = 15;
+
+/// Table and sentences.
+pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> String {
+    let headings: &[&str] = &[
+        "SERVICE", "BACKEND", ">WEIGHT", "STATE", "HEALTH", "SINCE", "CHECK", ">FLOWS", ">NEW/s", ">PPS", ">BPS",
+    ];
+    let mut all: Vec<(&ServiceView, &BackendView)> = view
+        .services
+        .iter()
+        .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
+        .collect();
+    // Worst first over the whole table; the order inside one state stays that of the services.
+    all.sort_by_key(|(_, backend)| backend.state);
+    let shown = match detail {
+        Detail::Screen => SCREEN_ROWS.min(all.len()),
+        Detail::Wide => all.len(),
+    };
+    let mut rows = Rows::new(headings, paint);
+    for (service, backend) in all.iter().take(shown) {
+        rows.push(row(view, service, backend));
+    }
+    let mut text = rows.text();
+    for service in view.services.iter().filter(|service| service.backends.is_empty()) {
+        output::line(
+            &mut text,
+            &format!(
+                "{}  has no backend: new connections are dropped (no_backend); next: xlb backend add {} ADDRESS:PORT",
+                service.name, service.name
+            ),
+        );
+    }
+    if shown < all.len() {
+        output::line(
+            &mut text,
+            &format!("... {} more; all of them: xlb status -o wide", all.len() - shown),
+        );
+    }
+    let out: Vec<_> = all
+        .iter()
+        .take(shown)
+        .filter(|(_, backend)| backend.health.verdict == Verdict::Down || detail == Detail::Wide)
+        .collect();
+    if !out.is_empty() {
+        text.push('\n');
+    }
+    for (service, backend) in out {
+        let next = backend
+            .health
+            .next
+            .as_deref()
+            .map(|next| format!("; next: {next}"))
+            .unwrap_or_default();
+        output::line(
+            &mut text,
+            &format!("{}/{}: {}{next}", service.name, backend.name, backend.health.text),
+        );
+    }
+    text
+}
+
+fn row(view: &StatusView, service: &ServiceView, backend: &BackendView) -> [(String, Tone); 11] {
+    let tone = match backend.state {
+        BackendState::Down => Tone::Bad,
+        BackendState::Active => Tone::Good,
+        BackendState::Pending | BackendState::Removed | BackendState::Draining => Tone::Warn,
+    };
+    [
+        plain(format!("{} {}", service.name, service.protocol)),
+        plain(target(backend)),
+        plain(backend.weight.to_string()),
+        (backend.state.as_str().to_owned(), tone),
+        (
+            health(backend),
+            if backend.health.verdict == Verdict::Down {
+                Tone::Bad
+            } else {
+                Tone::Plain
+            },
+        ),
+        plain(
+            backend
+                .since
+                .map_or_else(|| "-".to_owned(), |since| ago(since.age(view.now))),
+        ),
+        plain(backend.check.clone()),
+        plain(backend.flows.to_string()),
+        plain(short(backend.rates.new_per_s)),
+        plain(short(backend.rates.packets_per_s)),
+        plain(short(backend.rates.bits_per_s)),
+    ]
+}
+
+/// Name and `address:internal_port`, once where they are the same.
+fn target(backend: &BackendView) -> String {
+    let socket = std::net::SocketAddr::new(backend.address, backend.internal_port).to_string();
+    if backend.name == socket {
+        socket
+    } else {
+        format!("{} {socket}", backend.name)
+    }
+}
+
+fn health(backend: &BackendView) -> String {
+    let health = &backend.health;
+    let word = match health.verdict {
+        Verdict::Up => "up",
+        Verdict::Down => "down",
+        Verdict::Unknown => "unknown",
+        Verdict::Unchecked => return "unchecked".to_owned(),
+    };
+    match health.port_verdict.as_deref() {
+        Some(port) if port != "open" => format!("{word}: {port} x{}", health.in_a_row),
+        _ => word.to_owned(),
+    }
+}
