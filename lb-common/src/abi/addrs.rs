@@ -1,5 +1,5 @@
-//! `xlb_addrs`: HASH. VIPs (echo is answered for them) and SNAT addresses (what arrives there without a flow is
-//! dropped). Asked only when no flow matched.
+//! `xlb_addrs`: HASH. VIPs (echo is answered for them), SNAT addresses (what arrives there without a flow is dropped) and,
+//! with gateway-mode services, the interfaces' own addresses. Asked only when no flow matched.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -29,4 +29,7 @@ pub mod role {
     pub const VIP: u32 = 1;
     /// We send from it to backends.
     pub const SNAT: u32 = 2;
+    /// An attached interface's own address: what a gateway-mode backend sends there (its answer to a health check) stays
+    /// on this machine and passes.
+    pub const LOCAL: u32 = 4;
 }

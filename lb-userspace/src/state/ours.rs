@@ -54,7 +54,8 @@ pub fn claims(image: &Image) -> BTreeSet<Claim> {
     let addresses = image.addrs.iter().flat_map(|(key, value)| {
         let address = key.address;
         let snat = (value.roles & role::SNAT != 0).then_some(Claim::Destination { address, min, max });
-        std::iter::once(Claim::Address { address }).chain(snat)
+        let any = (value.roles & (role::VIP | role::SNAT) != 0).then_some(Claim::Address { address });
+        any.into_iter().chain(snat)
     });
     endpoints.chain(addresses).collect()
 }

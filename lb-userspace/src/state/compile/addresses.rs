@@ -8,6 +8,7 @@ use lb_common::abi::{ABI_VERSION, AddrKey, Settings, SnatAddr, role};
 use lb_common::limits::MAX_SNAT_ADDRESSES;
 use lb_common::net::{Addr, unmap_v4};
 
+use crate::config::Mode;
 use crate::state::image::Image;
 
 use super::interfaces::configured;
@@ -28,6 +29,17 @@ pub(super) fn compile(inputs: &Inputs<'_>, previous: &Image, image: &mut Image) 
     for vip in inputs.config.services.iter().flat_map(|service| &service.vips) {
         let address = mapped(*vip);
         image.addrs.entry(AddrKey { address }).or_default().roles |= role::VIP;
+    }
+    if inputs
+        .config
+        .services
+        .iter()
+        .any(|service| service.mode == Mode::Gateway)
+    {
+        for address in own_nets(inputs, Ipv::Four).iter().chain(&own_nets(inputs, Ipv::Six)) {
+            let address = mapped(address.addr());
+            image.addrs.entry(AddrKey { address }).or_default().roles |= role::LOCAL;
+        }
     }
     let count = |v4: bool| of_family(v4).count().min(MAX_SNAT_ADDRESSES as usize) as u32;
     image.settings = settings(inputs, [count(true), count(false)]);

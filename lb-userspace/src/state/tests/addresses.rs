@@ -131,3 +131,18 @@ fn gateway_backends_are_endpoints_and_source_bits() {
     let bit = lb_common::hash::ours(lb_common::hash::OursSide::Source, word, 5353);
     assert_ne!(world.image.ours[&bit.block] & bit.mask(), 0);
 }
+
+#[test]
+fn with_a_gateway_service_the_interfaces_own_addresses_are_known() {
+    let own = AddrKey {
+        address: map_v4([10, 0, 1, 1]),
+    };
+    let text = TWO.replace("[agent]\n", "[agent]\nsnat_addresses = [\"10.0.0.1\"]\n");
+    let mut world = World::new(&text);
+    world.links = links(&[("eth0", 2, "10.0.0.1/24"), ("eth1", 3, "10.0.1.1/24")]);
+    world.step();
+    assert!(!world.image.addrs.contains_key(&own));
+    // A health check from there is answered by the backend's internal port, and its answer must pass.
+    world.load(&text.replacen("port = 80\n", "port = 80\nmode = \"gateway\"\n", 1));
+    assert_eq!(world.image.addrs[&own].roles, role::LOCAL);
+}
