@@ -70,6 +70,20 @@ impl Writer {
         self.image.backends.keys().map(|id| (*id, sample.live(*id))).collect()
     }
 
+    /// Takes note of device map entries that the kernel removed with their interface: the next difference puts those back
+    /// whose interface is there again, also under the same index.
+    pub(super) fn recheck_tx_ports(&mut self) {
+        match self.dataplane.tx_ports() {
+            Ok(present) if present == self.image.tx_ports => {}
+            Ok(present) => {
+                Arc::make_mut(&mut self.image).tx_ports = present;
+                self.stale.maps = Freshness::Stale;
+            }
+            // The counters' reading, which fails for the same causes, tells.
+            Err(error) => tracing::debug!(object = "transmit ports", cause = %error, "not read"),
+        }
+    }
+
     /// Whether the compiler may want to give an id back.
     pub(super) fn some_removed_backend_is_idle(&self) -> bool {
         let sample = self.chores.sample();

@@ -127,6 +127,7 @@ impl Writer {
             Err(error) => Some(error.to_string()),
         };
         tell_once("counters", &mut self.chores.sample_error, error);
+        self.recheck_tx_ports();
         if self.some_removed_backend_is_idle() {
             self.stale.maps = Freshness::Stale;
         }

@@ -1,6 +1,7 @@
 //! The dataplane against the real kernel: what is pinned, adopted, refused, attached, swapped and unloaded. Each test
 //! has a BPF file system and network namespaces of its own.
 
+mod agent;
 mod attach;
 mod bpftool;
 mod counting;
