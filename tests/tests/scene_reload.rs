@@ -132,11 +132,12 @@ fn without_snat_addresses_the_ones_next_to_the_backends_are_taken() -> Result<()
         .enumerate()
         .map(|(index, host)| TalkServer::start(&host.namespace, &format!("h{index}"), 8081))
         .collect::<Result<_>>()?;
-    let section: String = agent_section(&topology)
+    let section = agent_section(&topology);
+    let section: Vec<&str> = section
         .lines()
         .filter(|line| !line.starts_with("snat_addresses"))
-        .map(|line| format!("{line}\n"))
         .collect();
+    let section = section.join("\n");
     let agent = Agent::start_with(&topology, &section, service("talk", 80, &topology.backends).text())?;
     agent.client().wait_all_up()?;
     new_ones_work(&topology, 80, "a start")?;
