@@ -60,3 +60,44 @@ fn is(entry: &Backend, backend: &BackendConfig) -> bool {
         && entry.internal_port == backend.port
         && address(&entry.address) == backend.address
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::fixture::{CONFIG, Fixture, moment};
+
+    #[test]
+    fn a_backend_that_moved_is_found_by_its_new_id_and_its_old_one_keeps_its_name() {
+        let mut fixture = Fixture::new(CONFIG);
+        let before = fixture.snapshot(1, HashMap::new());
+        let a = BackendRef {
+            service: "web".to_owned(),
+            backend: "a".to_owned(),
+        };
+        let old = before.backend_ids.get(&a).copied().expect("a has an id");
+        let text = CONFIG.replace("port = 8081", "port = 8082");
+        let desired = crate::agent::Desired::from_text(&fixture.desired.path, text, moment(2).wall);
+        fixture.desired = desired.expect("a good config").into();
+        fixture.book.follow(&fixture.desired.config, moment(2));
+        let after = fixture.snapshot(3, HashMap::new());
+        let new = after.backend_ids.get(&a).copied().expect("a has an id");
+        assert_ne!(old, new);
+        let names: Vec<_> = [old, new]
+            .iter()
+            .map(|id| after.names.get(id).map(String::as_str))
+            .collect();
+        assert_eq!(names, [Some("web/a"), Some("web/a")]);
+    }
+
+    #[test]
+    fn names_longer_than_the_map_are_found_all_the_same() {
+        let long = "n".repeat(60);
+        let text = CONFIG.replace("name = \"a\"", &format!("name = \"{long}\""));
+        let snapshot = Fixture::new(&text).snapshot(1, HashMap::new());
+        let key = BackendRef {
+            service: "web".to_owned(),
+            backend: long,
+        };
+        assert!(snapshot.backend_ids.contains_key(&key), "{:?}", snapshot.names);
+    }
+}

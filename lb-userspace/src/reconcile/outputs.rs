@@ -110,3 +110,50 @@ fn probe_kind(kind: &CheckKind) -> ProbeKind {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::reconcile::fixture::{CONFIG, Fixture};
+
+    #[test]
+    fn probes_leave_from_the_snat_address_that_is_here() {
+        let mut fixture = Fixture::new(CONFIG);
+        let snapshot = fixture.snapshot(1, HashMap::new());
+        let found = probes(&snapshot.desired.config, &snapshot.image, &snapshot.links);
+        assert_eq!(found.len(), 2, "dns has no check");
+        let own: IpAddr = [10, 0, 0, 1].into();
+        assert!(found.iter().all(|probe| probe.source == Some(own)), "{found:?}");
+        let nowhere = Links::default();
+        let found = probes(&snapshot.desired.config, &snapshot.image, &nowhere);
+        assert!(found.iter().all(|probe| probe.source.is_none()), "bind would fail");
+    }
+
+    #[test]
+    fn removed_backends_keep_their_next_hop_while_they_are_in_the_maps() {
+        let mut fixture = Fixture::new(CONFIG);
+        fixture.snapshot(1, HashMap::new());
+        let text = CONFIG.replace("10.0.0.13", "10.0.0.14");
+        let path = fixture.desired.path.clone();
+        let desired = crate::agent::Desired::from_text(&path, text, crate::reconcile::fixture::START);
+        fixture.desired = desired.expect("a good config").into();
+        let snapshot = fixture.snapshot(2, HashMap::new());
+        let destinations = wanted(&snapshot.desired.config, &snapshot.image).destinations;
+        for address in [[10, 0, 0, 13], [10, 0, 0, 14]] {
+            assert!(destinations.contains(&address.into()), "{destinations:?}");
+        }
+    }
+
+    #[test]
+    fn vips_are_managed_only_where_the_config_says_so() {
+        let snapshot = Fixture::new(CONFIG).snapshot(1, HashMap::new());
+        assert_eq!(vips(&snapshot.desired.config, &snapshot.image).manage_on, None);
+        let managed = CONFIG.replace("[agent]", "[agent]\nmanage_vip = true");
+        let snapshot = Fixture::new(&managed).snapshot(1, HashMap::new());
+        let wanted = vips(&snapshot.desired.config, &snapshot.image);
+        assert_eq!(wanted.manage_on.as_deref(), Some("eth0"));
+        assert_eq!(wanted.vips.len(), 1, "both services share one");
+    }
+}
