@@ -10,7 +10,9 @@ use crate::dataplane::{DataplaneError, LogObject};
 
 /// Runs until a signal.
 pub(super) fn run(args: &RunArgs) -> Result<Exit, CliError> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+    // netlink_proto calls every message it does not know an error, and the kernel has many.
+    let directives = format!("netlink_proto=off,{}", args.log);
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
         CliError::Problem(format!(
             "--log '{}': {error}; next: --log info, or --log info,lb_userspace::health=debug",
             args.log

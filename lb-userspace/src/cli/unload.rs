@@ -20,6 +20,7 @@ struct UnloadView {
     interfaces: Vec<String>,
     pins_removed: usize,
     vips_removed: Vec<IpAddr>,
+    neighbours_removed: usize,
     kept: Vec<std::path::PathBuf>,
 }
 
@@ -29,12 +30,14 @@ pub(super) fn unload(args: &UnloadArgs) -> Result<Exit, CliError> {
         DataplaneError::PinDir { source, .. } if denied(source) => CliError::NotPermitted(error.to_string()),
         _ => CliError::Problem(error.to_string()),
     })?;
+    let network = restore_network();
     let view = UnloadView {
         schema: SCHEMA,
         pin_dir: args.pin_dir.clone(),
         interfaces: unloaded.interfaces,
         pins_removed: unloaded.removed,
-        vips_removed: remove_vips(),
+        vips_removed: network.vips_removed,
+        neighbours_removed: network.neighbours_removed,
         kept: unloaded.kept,
     };
     match args.output {
@@ -44,33 +47,36 @@ pub(super) fn unload(args: &UnloadArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Takes away the VIPs that an agent added (`manage_vip`): without the program the kernel would answer for them.
-fn remove_vips() -> Vec<IpAddr> {
-    let removed = async {
-        let mut removed = Vec::new();
+/// What an agent had added to the host's network configuration.
+#[derive(Debug, Default)]
+struct Restored {
+    vips_removed: Vec<IpAddr>,
+    neighbours_removed: usize,
+}
+
+/// Takes away the VIPs that an agent added (`manage_vip`): without the program the kernel would answer for them; and its
+/// neighbour entries, which the kernel would keep fresh for nobody.
+fn restore_network() -> Restored {
+    let mut restored = Restored::default();
+    let restoring = async {
         for (interface, vip) in neigh::vips_ours().await? {
             if neigh::vip_remove(&interface, vip).await? == VipRemoved::Removed {
-                removed.push(vip);
+                restored.vips_removed.push(vip);
             }
         }
-        Ok::<_, NeighError>(removed)
+        restored.neighbours_removed = neigh::release_neighbours().await?;
+        Ok::<_, NeighError>(())
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map(|runtime| runtime.block_on(removed)) {
-        Ok(Ok(removed)) => removed,
-        Ok(Err(error)) => {
-            output::note(&format!(
-                "VIPs that the agent added may still be there: {error}; see 'ip addr'"
-            ));
-            Vec::new()
-        }
-        Err(error) => {
-            output::note(&format!(
-                "VIPs that the agent added may still be there: {error}; see 'ip addr'"
-            ));
-            Vec::new()
-        }
-    }
+    let failed = match runtime.map(|runtime| runtime.block_on(restoring)) {
+        Ok(Ok(())) => return restored,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    output::note(&format!(
+        "VIPs and neighbours that the agent added may still be there: {failed}; see 'ip addr' and 'ip neigh'"
+    ));
+    restored
 }
 
 fn text(view: &UnloadView) -> String {
