@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Drops;
+use super::ports::Synced;
 use super::stats::{Sample, Sampler};
 use super::sweep::Pacer;
 use super::writer::{Freshness, Writer};
@@ -128,6 +129,10 @@ impl Writer {
         };
         tell_once("counters", &mut self.chores.sample_error, error);
         self.recheck_tx_ports();
+        if self.ports.recheck(&self.dataplane) == Synced::Changed {
+            // Compiles, and attaches afterwards.
+            self.stale.maps = Freshness::Stale;
+        }
         if self.some_removed_backend_is_idle() {
             self.stale.maps = Freshness::Stale;
         }

@@ -80,6 +80,38 @@ impl Ports {
         }
     }
 
+    /// Looks whether what was attached still is: a link ends with its interface's stay in this network namespace, and the
+    /// interface may be back under its index before netlink has told of either. Those are attached again by the next
+    /// sync.
+    pub(crate) fn recheck(&mut self, dataplane: &Dataplane) -> Synced {
+        let links = match dataplane.attached() {
+            Ok(links) => links,
+            Err(error) => {
+                // The counters' reading, which fails for the same causes, tells.
+                tracing::debug!(object = "interfaces", cause = %error, "attachments not read");
+                return Synced::Same;
+            }
+        };
+        let mut synced = Synced::Same;
+        for (name, state) in &mut self.states {
+            let PortState::Attached { ifindex, .. } = state else {
+                continue;
+            };
+            if !links.iter().any(|link| link.ifindex == Some(*ifindex)) {
+                tracing::warn!(
+                    object = name,
+                    old = "attached",
+                    new = "detached",
+                    cause = "its link ended",
+                    "interface"
+                );
+                *state = PortState::Missing;
+                synced = Synced::Changed;
+            }
+        }
+        synced
+    }
+
     /// When the next failed attach is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         let next = |state: &PortState| match state {
