@@ -30,22 +30,34 @@ fn diagnostic(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) 
         line,
         column,
         help: finding.help.clone(),
-        rendered: rendered(file, text, finding),
+        rendered: rendered(file, text, lines, finding),
     }
 }
 
-fn rendered(file: &str, text: &str, finding: &Finding) -> String {
+fn rendered(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) -> String {
     let level = match finding.code.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let (span, label) = &finding.label;
-    let primary = AnnotationKind::Primary.span(within(text, span)).label(label.as_str());
-    let context = finding
+    let primary = within(text, span);
+    let context: Vec<(Span, &str)> = finding
         .context
         .iter()
-        .map(|(span, label)| AnnotationKind::Context.span(within(text, span)).label(label.as_str()));
-    let snippet = Snippet::source(text)
+        .map(|(span, label)| (within(text, span), label.as_str()))
+        .collect();
+    // Only the lines between the labels: the renderer reads all of the source it is given, once a finding.
+    let ends = context.iter().fold(primary.clone(), |ends, (span, _)| {
+        ends.start.min(span.start)..ends.end.max(span.end)
+    });
+    let window = lines.whole_lines(&ends);
+    let inside = |span: &Span| span.start - window.start..span.end - window.start;
+    let primary = AnnotationKind::Primary.span(inside(&primary)).label(label.as_str());
+    let context = context
+        .iter()
+        .map(|(span, label)| AnnotationKind::Context.span(inside(span)).label(*label));
+    let snippet = Snippet::source(text.get(window.clone()).unwrap_or_default())
+        .line_start(lines.position(window.start).0)
         .path(file)
         .annotation(primary)
         .annotations(context);
@@ -83,6 +95,19 @@ impl<'t> LineIndex<'t> {
         let later = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let starts = std::iter::once(0).chain(later.map(|(at, _)| at + 1)).collect();
         Self { text, starts }
+    }
+
+    /// The lines that hold a span, without the last one's end.
+    fn whole_lines(&self, span: &Span) -> Span {
+        let after = self.starts.partition_point(|start| *start <= span.start);
+        let start = after
+            .checked_sub(1)
+            .and_then(|line| self.starts.get(line))
+            .copied()
+            .unwrap_or(0);
+        let next = self.starts.partition_point(|start| *start <= span.end);
+        let end = self.starts.get(next).map_or(self.text.len(), |start| start - 1);
+        start..end.max(span.end)
     }
 
     /// Line and column, both from 1; columns count characters.
