@@ -13,5 +13,5 @@ pub use datagram::{DatagramServer, ask_datagram};
 pub use load::{Load, Report};
 pub use nginx::Nginx;
 pub use ping::ping;
-pub use talk::{Talk, TalkServer, count_names};
+pub use talk::{LATER_DELAY, Talk, TalkServer, count_names};
 pub use transfer::{Transfer, download, http_get, make_file, sha256_of, start_download, start_upload, upload};

@@ -20,6 +20,10 @@ use crate::netns::Namespace;
 const BACKLOG: i32 = 4096;
 /// The line after whose answer the server closes.
 const BYE: &str = "bye";
+/// The line that is answered after [`LATER_DELAY`].
+const LATER: &str = "later";
+/// How long the server keeps a client waiting that asks for it.
+pub const LATER_DELAY: Duration = Duration::from_secs(1);
 
 /// A running server. Dropping it closes its port and every connection.
 #[derive(Debug)]
@@ -129,12 +133,23 @@ impl Talk {
         Ok(name)
     }
 
+    /// Asks for an answer after [`LATER_DELAY`]. Until [`Talk::hear`] the client says nothing more.
+    pub fn ask_later(&mut self) -> Result<()> {
+        self.write(LATER)
+    }
+
     fn say(&mut self, word: &str) -> Result<String> {
+        self.write(word)?;
+        self.hear()
+    }
+
+    fn write(&mut self, word: &str) -> Result<()> {
         let line = format!("{word}\n");
-        self.stream
-            .get_mut()
-            .write_all(line.as_bytes())
-            .context("send a line")?;
+        self.stream.get_mut().write_all(line.as_bytes()).context("send a line")
+    }
+
+    /// Waits for an answer.
+    pub fn hear(&mut self) -> Result<String> {
         let mut line = String::new();
         let read = self.stream.read_line(&mut line).context("wait for the answer")?;
         if read == 0 {
@@ -206,6 +221,9 @@ async fn converse(mut stream: tokio::net::TcpStream, peer: SocketAddr, answer: A
             if let Ok(mut peers) = seen.peers.lock() {
                 peers.push(peer);
             }
+        }
+        if line.trim_end() == LATER {
+            tokio::time::sleep(LATER_DELAY).await;
         }
         // Counted before the client can know of it.
         seen.answered.fetch_add(1, Ordering::Relaxed);
