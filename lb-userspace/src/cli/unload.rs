@@ -30,7 +30,12 @@ pub(super) fn unload(args: &UnloadArgs) -> Result<Exit, CliError> {
         DataplaneError::PinDir { source, .. } if denied(source) => CliError::NotPermitted(error.to_string()),
         _ => CliError::Problem(error.to_string()),
     })?;
-    let network = restore_network();
+    // Where nothing was loaded, what stands in the network is another agent's.
+    let network = if unloaded.removed == 0 {
+        Restored::default()
+    } else {
+        restore_network()
+    };
     let view = UnloadView {
         schema: SCHEMA,
         pin_dir: args.pin_dir.clone(),

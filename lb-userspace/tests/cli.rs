@@ -1,0 +1,187 @@
+//! The binary as an operator meets it: exit codes, usage, what stands on which stream. Needs no privilege and no agent.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const GOOD: &str = r#"[agent]
+interfaces = ["eth0"]
+
+[[service]]
+name = "web"
+vip = ["203.0.113.10"]
+port = 80
+protocol = "tcp"
+internal_port = 8080
+
+[[service.backend]]
+address = "10.0.0.11"
+"#;
+
+fn xlb(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xlb"));
+    command.args(args).env_clear();
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    xlb(args).output().expect("xlb starts")
+}
+
+fn config(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("xlb.toml");
+    fs::write(&path, text).expect("write the config");
+    (directory, path)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_good_file_is_exit_code_0() {
+    let (_directory, path) = config(GOOD);
+    let output = output(&["check", &path.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("ok, 1 services, 1 backends, 0 warnings"));
+}
+
+#[test]
+fn a_bad_file_shows_every_error_with_its_place_and_is_exit_code_1() {
+    let (_directory, path) = config(
+        &GOOD
+            .replace("protocol", "protokol")
+            .replace("port = 80\n", "port = 0\n"),
+    );
+    let output = output(&["check", &path.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = text(&output.stdout);
+    for wanted in [
+        "protokol",
+        "did you mean protocol?",
+        "xlb.toml:7:",
+        "xlb.toml:8:",
+        "nothing was applied",
+    ] {
+        assert!(stdout.contains(wanted), "'{wanted}' is missing in:\n{stdout}");
+    }
+}
+
+#[test]
+fn a_check_in_json_names_code_line_and_column() {
+    let (_directory, path) = config(&GOOD.replace("protocol", "protokol"));
+    let output = output(&["check", &path.to_string_lossy(), "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let view: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let found = view["diagnostics"].as_array().map(Vec::as_slice).unwrap_or_default();
+    assert!(
+        found
+            .iter()
+            .any(|found| found["line"] == 8 && found["column"] == 1 && found["code"] == "XLB0101"),
+        "{view}"
+    );
+    assert_eq!((&view["schema"], &view["ok"]), (&1.into(), &false.into()));
+}
+
+#[test]
+fn a_bad_config_at_start_is_exit_code_78_before_anything_is_touched() {
+    let (_directory, path) = config("[agent]\n");
+    let output = output(&["run", "--config", &path.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(text(&output.stderr).contains("interfaces"), "{output:?}");
+    let missing = path.with_file_name("none.toml");
+    let run = xlb(&["run", "--config", &missing.to_string_lossy()])
+        .output()
+        .expect("xlb starts");
+    assert_eq!(run.status.code(), Some(78));
+}
+
+#[test]
+fn every_client_command_without_an_agent_is_exit_code_3_and_says_what_to_do() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let socket = directory.path().join("api.sock");
+    let commands: [&[&str]; 5] = [
+        &["status"],
+        &["drops"],
+        &["reload"],
+        &["backend", "add", "web", "10.0.0.9:80"],
+        &["backend", "remove", "web", "a"],
+    ];
+    for args in commands {
+        let by_flag = xlb(args).arg("--socket").arg(&socket).output().expect("xlb starts");
+        let by_environment = xlb(args).env("XLB_SOCKET", &socket).output().expect("xlb starts");
+        for output in [by_flag, by_environment] {
+            assert_eq!(output.status.code(), Some(3), "{args:?}: {output:?}");
+            assert!(output.stdout.is_empty());
+            let stderr = text(&output.stderr);
+            assert!(
+                stderr.contains(&*socket.to_string_lossy()) && stderr.contains("next: "),
+                "{stderr}"
+            );
+        }
+    }
+}
+
+#[test]
+fn usage_errors_are_exit_code_2_on_standard_error() {
+    let commands: [&[&str]; 6] = [
+        &[],
+        &["nonsense"],
+        &["status", "-o", "yaml"],
+        &["backend", "add", "web", "not-an-address"],
+        &["backend", "add", "web", "10.0.0.9:0"],
+        &["drops", "--interval", "2"],
+    ];
+    for args in commands {
+        let output = output(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(
+            !output.stderr.is_empty() && output.stdout.is_empty(),
+            "{args:?}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn help_and_version_are_exit_code_0_on_standard_output() {
+    for args in [&["--help"][..], &["--version"], &["backend", "add", "--help"]] {
+        let output = output(args);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(!output.stdout.is_empty());
+    }
+    assert!(text(&output(&["--help"]).stdout).contains("78 bad config at start"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (_directory, path) = config(GOOD);
+    let mut child = xlb(&["check", &path.to_string_lossy(), "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("xlb starts");
+    // Closed before the first byte: every write meets a broken pipe.
+    drop(child.stdout.take());
+    let status = child.wait().expect("xlb ends");
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut stderr)
+        .expect("text");
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn nothing_loaded_is_nothing_to_unload() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let pins = directory.path().join("xlb");
+    let output = output(&["unload", "--pin-dir", &pins.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("nothing is loaded"));
+}
