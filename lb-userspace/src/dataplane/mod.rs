@@ -14,6 +14,7 @@ mod maps;
 mod packet_log;
 mod perf;
 mod pins;
+mod refusal;
 mod stats;
 mod sweep;
 mod sys;
