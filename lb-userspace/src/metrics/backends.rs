@@ -4,7 +4,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::encode::{Encoded, counter, family, gauge};
-use crate::view::{BackendView, ServiceView, StatusView, Verdict, approximate};
+use crate::view::{BackendState, BackendView, ServiceView, StatusView, Verdict, approximate};
 
 /// Name, help and value of one family per backend.
 type PerBackend<Value> = (&'static str, &'static str, fn(&BackendView) -> Value);
@@ -103,12 +103,15 @@ pub(super) fn backends(encoder: &mut DescriptorEncoder<'_>, status: &StatusView)
     Ok(())
 }
 
+/// Backends of the config. A removed one may have a successor of the same name, and two samples with the same labels make
+/// a scrape invalid.
 fn each(status: &StatusView) -> impl Iterator<Item = (&ServiceView, &BackendView)> {
     let pairs = |service| move |backend| (service, backend);
     status
         .services
         .iter()
         .flat_map(move |service: &ServiceView| service.backends.iter().map(pairs(service)))
+        .filter(|(_, backend)| backend.state != BackendState::Removed)
 }
 
 fn labels<'a>(service: &'a ServiceView, backend: &'a BackendView) -> [(&'a str, &'a str); 2] {

@@ -57,7 +57,11 @@ mod tests {
     fn text() -> String {
         let mut fixture = Fixture::new(CONFIG);
         fixture.probe("web/a", &crate::health::PortVerdict::Open, 1, 1);
-        let snapshot = fixture.snapshot(60, HashMap::new());
+        text_of(&mut fixture)
+    }
+
+    fn text_of(fixture: &mut Fixture) -> String {
+        let snapshot = fixture.snapshot(5, HashMap::new());
         let status = status_view(&snapshot, None, moment(60).wall);
         let drops = Drops {
             reasons: vec![lb_common::abi::ReasonStats::default(); 128],
@@ -102,6 +106,22 @@ mod tests {
         ];
         for line in wanted {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_backend_that_moved_has_one_sample_of_each_metric() {
+        let mut fixture = Fixture::new(CONFIG);
+        fixture.snapshot(1, HashMap::new());
+        let moved = CONFIG.replace("port = 8081", "port = 8082");
+        let desired = crate::agent::Desired::from_text(&fixture.desired.path, moved, moment(2).wall);
+        fixture.desired = desired.expect("a good config").into();
+        fixture.book.follow(&fixture.desired.config, moment(2));
+        let text = text_of(&mut fixture);
+        let mut seen = std::collections::HashSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
+            assert!(seen.insert(series), "twice: {series}");
         }
     }
 }

@@ -13,13 +13,13 @@ pub struct ServiceView {
     pub name: String,
     /// Id in the maps; absent until it is applied.
     pub id: Option<u32>,
-    /// Virtual addresses.
+    /// Virtual addresses; empty in a removed service.
     pub vips: Vec<IpAddr>,
-    /// Service port.
+    /// Service port; 0 in a removed service.
     pub port: u16,
-    /// `tcp` or `udp`.
+    /// `tcp` or `udp`; `-` in a removed service.
     pub protocol: String,
-    /// `full_nat` or `gateway`.
+    /// `full_nat` or `gateway`; `-` in a removed service.
     pub mode: String,
     /// Whether it takes new connections.
     pub state: ServiceState,
@@ -41,6 +41,8 @@ pub enum ServiceState {
     Degraded,
     /// All of them do.
     Up,
+    /// No longer in the config; its last connections go on.
+    Removed,
 }
 
 /// One backend of a service.

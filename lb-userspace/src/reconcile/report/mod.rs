@@ -41,7 +41,7 @@ pub fn status_view(snapshot: &Snapshot, reload: Option<&ReloadFailure>, now: Tim
         && interfaces
             .iter()
             .all(|interface| interface.error.is_none() && interface.up)
-        && services.iter().all(|service| service.state == ServiceState::Up);
+        && services.iter().all(|service| service.state >= ServiceState::Up);
     StatusView {
         schema: SCHEMA,
         overall: if healthy { Overall::Ok } else { Overall::Degraded },

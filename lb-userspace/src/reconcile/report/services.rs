@@ -1,6 +1,6 @@
 //! Services and their backends, worst first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use lb_common::abi::{Backend, backend_state, hop_flag};
@@ -21,8 +21,45 @@ pub(super) fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<ServiceView> 
     let mut services: Vec<ServiceView> = configured
         .map(|service| service_view(snapshot, service, &removed, now))
         .collect();
+    let known: HashSet<u32> = services.iter().filter_map(|service| service.id).collect();
+    let gone = removed.iter().filter(|(id, _)| !known.contains(id));
+    services.extend(gone.map(|(id, backends)| removed_service(snapshot, *id, backends)));
     services.sort_by_key(|service| service.state);
     services
+}
+
+/// A service that only the maps still know, while connections of its backends go on.
+fn removed_service(snapshot: &Snapshot, id: u32, backend_ids: &[u32]) -> ServiceView {
+    let name = backend_ids
+        .iter()
+        .find_map(|id| snapshot.names.get(id)?.split_once('/'));
+    let name = name.map_or_else(|| format!("id {id}"), |(service, _)| service.to_owned());
+    let backends: Vec<BackendView> = backend_ids
+        .iter()
+        .map(|id| removed_view(snapshot, &name, *id))
+        .collect();
+    let (counters, rates) = sums(&backends);
+    ServiceView {
+        name,
+        id: Some(id),
+        vips: Vec::new(),
+        port: 0,
+        protocol: "-".to_owned(),
+        mode: "-".to_owned(),
+        state: ServiceState::Removed,
+        counters,
+        rates,
+        backends,
+    }
+}
+
+fn sums(backends: &[BackendView]) -> (CountersView, RatesView) {
+    let (mut counters, mut rates) = (CountersView::default(), RatesView::default());
+    for backend in backends {
+        counters += backend.counters;
+        rates += backend.rates;
+    }
+    (counters, rates)
 }
 
 fn service_view(
@@ -38,13 +75,9 @@ fn service_view(
         .collect();
     let id = snapshot.service_ids.get(&service.name).copied();
     let gone = id.and_then(|id| removed.get(&id)).into_iter().flatten();
-    backends.extend(gone.map(|id| removed_view(snapshot, service, *id)));
+    backends.extend(gone.map(|id| removed_view(snapshot, &service.name, *id)));
     backends.sort_by_key(|backend| backend.state);
-    let (mut counters, mut rates) = (CountersView::default(), RatesView::default());
-    for backend in &backends {
-        counters += backend.counters;
-        rates += backend.rates;
-    }
+    let (counters, rates) = sums(&backends);
     // A weight of 0 and a drain are wishes, not problems.
     let wanted = || {
         backends
@@ -109,11 +142,11 @@ fn removed_ids(snapshot: &Snapshot) -> HashMap<u32, Vec<u32>> {
     removed
 }
 
-fn removed_view(snapshot: &Snapshot, service: &ServiceConfig, id: u32) -> BackendView {
+fn removed_view(snapshot: &Snapshot, service: &str, id: u32) -> BackendView {
     let name = snapshot.names.get(&id).and_then(|name| name.split_once('/'));
     BackendView {
         name: name.map_or_else(|| format!("id {id}"), |(_, backend)| backend.to_owned()),
-        health: without_result(Verdict::Unchecked, &format!("removed from service {}", service.name)),
+        health: without_result(Verdict::Unchecked, &format!("removed from service {service}")),
         check: "none".to_owned(),
         ..counted(snapshot, Some(id), snapshot.image.backends.get(&id))
     }

@@ -155,3 +155,21 @@ fn every_reason_has_a_row() {
             .is_some_and(|text| text.contains("No space left"))
     );
 }
+
+#[test]
+fn a_removed_service_is_shown_while_its_connections_go_on_and_degrades_nothing() {
+    let mut fixture = healthy();
+    fixture.snapshot(1, HashMap::new());
+    let (text, _) = CONFIG
+        .split_once("[[service]]\nname = \"dns\"")
+        .expect("dns is the last service");
+    let desired = crate::agent::Desired::from_text(&fixture.desired.path, text.to_owned(), moment(2).wall);
+    fixture.desired = desired.expect("a good config").into();
+    fixture.book.follow(&fixture.desired.config, moment(2));
+    let snapshot = fixture.snapshot(3, HashMap::new());
+    let view = status_view(&snapshot, None, moment(3).wall);
+    let last = view.services.last().expect("services");
+    assert_eq!((last.name.as_str(), last.state), ("dns", ServiceState::Removed));
+    assert_eq!(backend(&view, "dns", "d").state, BackendState::Removed);
+    assert_eq!(view.overall, Overall::Ok);
+}
