@@ -129,7 +129,7 @@ impl Kernel {
             .program(name)
             .context("the program was loaded before")?
             .try_into()?;
-        let mut out = vec![0_u8; 4096];
+        let mut out = vec![0_u8; frame.len() + 256];
         let context = xdp_md(frame.len() as u32, ingress_ifindex);
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);

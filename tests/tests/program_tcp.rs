@@ -8,6 +8,7 @@ use xlb_tests::kernel::{BACKEND_ISN, Rig, Side, Sizes, Talk, action, ends};
 use xlb_tests::model::sample::{FAMILIES, Family, GATE, Sample, WEB, client, from_client, sample_world};
 use xlb_tests::model::{HZ, Reason, iface_mac};
 use xlb_tests::packets::flags::{ACK, FIN, RST, SYN};
+use xlb_tests::packets::oracle;
 use xlb_tests::require;
 
 /// Runs a test in both families and modes, each from an empty program, and compares all state at the end.
@@ -306,6 +307,31 @@ fn a_frame_keeps_its_padding_and_type_of_service() -> Result<()> {
         let frame = packet.build();
         let sent = rig.send(lab.client_side, &frame)?;
         ensure!(sent.output.frame.len() == frame.len(), "the frame's length changed");
+        Ok(())
+    })
+}
+
+/// A 9,000-byte frame comes in several buffers; the program sees the first one only, and must still count them all.
+#[test]
+fn a_jumbo_frame_is_forwarded_and_counted_whole() -> Result<()> {
+    require!("ip");
+    everywhere(|rig, service, family| {
+        let talk = Talk::open(rig, service, client(family, 1, 40_000))?;
+        let before = rig.kernel.backend(service.backend_id(family))?;
+        let there = talk.client_packet(rig, talk.request(ACK, 8_900))?;
+        let back = talk.backend_packet(rig, talk.reply(ACK, 8_901))?;
+        for sent in [&there, &back] {
+            ensure!(
+                sent.output.frame.len() > 8_900,
+                "{} bytes left",
+                sent.output.frame.len()
+            );
+            oracle::check(&sent.output.frame).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+        }
+        let after = rig.kernel.backend(service.backend_id(family))?;
+        let counted = (after.bytes_in - before.bytes_in, after.bytes_out - before.bytes_out);
+        let lengths = (there.output.frame.len() as u64, back.output.frame.len() as u64);
+        ensure!(counted == lengths, "counted {counted:?} of {lengths:?}");
         Ok(())
     })
 }

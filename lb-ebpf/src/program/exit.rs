@@ -17,12 +17,7 @@ use super::{
 /// Carries a verdict out.
 #[inline(always)]
 pub(crate) fn exit(packet: &XdpPacket, verdict: Verdict) -> u32 {
-    #[cfg(not(feature = "log"))]
-    let bytes = packet.linear_bytes() as u64;
-    // Around the logger's call LLVM moves `end - start` to where it knows `start` as a null reference's 0, and the
-    // verifier refuses arithmetic on the end: ask the kernel instead. The logging object may take its time.
-    #[cfg(feature = "log")]
-    let bytes = packet.frame_bytes() as u64;
+    let bytes = packet.counted_bytes();
     #[cfg(feature = "log")]
     super::log::log(packet, verdict, bytes);
     match verdict.outcome() {

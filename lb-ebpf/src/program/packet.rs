@@ -1,6 +1,6 @@
 //! The frame under XDP. The one module that turns packet addresses into references.
 
-use core::ptr::with_exposed_provenance_mut;
+use core::ptr::{read_volatile, with_exposed_provenance_mut};
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -21,6 +21,28 @@ impl XdpPacket {
     pub(crate) fn new(ctx: *mut xdp_md) -> Self {
         let (start, end) = bounds(ctx);
         Self { ctx, start, end }
+    }
+
+    /// Bytes of the whole frame, for the counters.
+    ///
+    /// Only a frame larger than one Ethernet frame comes in several buffers, of which the pointers show the first; the
+    /// others are spared the helper, which costs a sixth of a lookup. The bounds are read anew, and opaquely: LLVM moves
+    /// the subtraction to where it takes `start` for a null reference's 0, and the verifier refuses arithmetic on the
+    /// end. `a_jumbo_frame_is_forwarded_and_counted_whole` fails without this.
+    #[inline(always)]
+    pub(crate) fn counted_bytes(&self) -> u64 {
+        /// The largest frame at an MTU of 1,500, with two VLAN tags.
+        const ETHERNET_BYTES: usize = 1_522;
+        // SAFETY: the kernel hands every XDP program a valid context.
+        let md = unsafe { &*self.ctx };
+        // SAFETY: a reference is valid for reads.
+        let start = unsafe { read_volatile(&raw const md.data) };
+        // SAFETY: as above.
+        let end = unsafe { read_volatile(&raw const md.data_end) };
+        match (end as usize).wrapping_sub(start as usize) {
+            linear @ 0..=ETHERNET_BYTES => linear as u64,
+            _ => self.frame_bytes() as u64,
+        }
     }
 
     #[inline(always)]
