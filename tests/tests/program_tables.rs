@@ -256,6 +256,9 @@ fn a_syn_flood_evicts_half_open_connections_only() -> Result<()> {
         talk.backend_sends(&mut rig, ACK)?;
     }
     ensure!(half_open(&rig.kernel)? <= 2 * 256, "the small tables stay small");
+    // The one drop reason no case of program_reasons.rs reaches: an LRU evicts instead of refusing.
+    let refused = rig.kernel.reason(DropReason::HalfTableFull.index())?.packets;
+    ensure!(refused == 0, "the LRU refused {refused} entries");
     Ok(())
 }
 

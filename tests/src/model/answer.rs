@@ -8,7 +8,8 @@ use lb_common::reason::{AnswerReason, DropReason};
 
 use super::flows::Way;
 use super::frame::{Zero, carry_sum, header_bytes, l4_sum, ones_sum, put_addresses};
-use super::parse::{IP, Ip, Shape, View};
+use super::headers::{IP, Ip, Shape};
+use super::parse::View;
 use super::{Arrival, Expected, ExpectedFrame, Forbidden, HZ, Model, Observed, Reason};
 use crate::packets::flags;
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use lb_common::net::{IPPROTO_UDP, Mac};
 
-use super::parse::{IP, Ip, be16};
+use super::headers::{IP, Ip, be16};
 use crate::packets::hex;
 
 /// How a checksum field is compared.

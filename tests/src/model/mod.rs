@@ -5,8 +5,11 @@
 //! what the program chose and judges whether it was allowed to.
 
 mod answer;
+mod claim;
 mod flows;
 mod frame;
+mod half;
+mod headers;
 mod miss;
 mod parse;
 pub mod sample;
