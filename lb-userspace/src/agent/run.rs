@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::admin::Admin;
@@ -82,11 +82,22 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         .enable_all()
         .build()
         .map_err(system("start the async runtime"))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::take()?
+    };
+    // The kernel verifies the program for a second or more: an operator should not wonder.
+    tracing::info!(object = "dataplane", new = "loading", pins = %desired.config.agent.pin_dir.display(), "dataplane");
     let kernel = Kernel::open(&desired, options.packet_log, started)?;
-    runtime.block_on(serve(&runtime, kernel, desired))
+    runtime.block_on(serve(&runtime, kernel, signals, desired))
 }
 
-async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Result<(), AgentError> {
+async fn serve(
+    runtime: &Runtime,
+    kernel: Kernel,
+    mut signals: Signals,
+    desired: Arc<Desired>,
+) -> Result<(), AgentError> {
     let agent = &desired.config.agent;
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
     let socket = api::listen_unix(&agent.socket)?;
@@ -94,10 +105,6 @@ async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Resu
         Some(address) => api::listen_http(address).await,
         None => Ok(None),
     };
-    let mut hangup = signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
-
     // Netlink first: the first image should hold the next hops that are known.
     let image = kernel.dataplane.read_image()?;
     let (wanted_sender, wanted) = watch::channel(first_wanted(&desired));
@@ -165,9 +172,9 @@ async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Resu
     let cause = loop {
         tokio::select! {
             // The answer is in the log and in the status.
-            _ = hangup.recv() => drop(admin.reload("SIGHUP").await),
-            _ = terminate.recv() => break "SIGTERM",
-            _ = interrupt.recv() => break "SIGINT",
+            _ = signals.hangup.recv() => drop(admin.reload("SIGHUP").await),
+            _ = signals.terminate.recv() => break "SIGTERM",
+            _ = signals.interrupt.recv() => break "SIGINT",
             _ = &mut writer_ended => return Err(AgentError::WriterEnded),
         }
     };
@@ -186,6 +193,24 @@ async fn serve(runtime: &Runtime, kernel: Kernel, desired: Arc<Desired>) -> Resu
          unload' stops forwarding"
     );
     Ok(())
+}
+
+/// The signals that are ours. Taken before the program is loaded, which lasts seconds: a reload or a stop in that time
+/// waits, where it would otherwise kill.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> Result<Self, AgentError> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?,
+            terminate: signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?,
+        })
+    }
 }
 
 /// The writer has a thread of its own: its system calls must not hold up probes or the API.
