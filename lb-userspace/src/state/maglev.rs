@@ -1,10 +1,13 @@
 //! Maglev: fills a lookup table from members' preference lists. Weighted, deterministic, independent of the members'
 //! order. Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4.
 //!
-//! Two departures from the paper. The table's size is a power of two (the program masks with it), so a member's skip is
-//! odd instead of the size prime: both walk the whole table. And members take turns by weight: member *i* takes its
-//! *k*-th slot at time (2k + 1) / weight, the divisor method of Webster, so that shares follow weights at any size; the
-//! first slot comes at time 0, so that a small weight is never none.
+//! Departures from the paper. The table's size is a power of two (the program masks with it), so a member's skip is odd
+//! instead of the size prime: both walk the whole table. Odd skips alone make lists that run along with each other
+//! (removing one of three members then moves up to a fifth of the others' slots), so each step is scattered by a
+//! multiplication with an odd number of the member's own between two xor-shifts, one-to-one on the table (then one
+//! twentieth; `removing_one_member_moves_few_other_slots`). And members take turns by weight: member *i* takes its *k*-th
+//! slot at time (2k + 1) / weight, the divisor method of Webster, so that shares follow weights at any size; the first
+//! slot comes at time 0, so that a small weight is never none.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -61,6 +64,7 @@ struct Walk {
     member: u32,
     at: u32,
     skip: u32,
+    scatter: u32,
     turn: u64,
     taken: u64,
 }
@@ -68,12 +72,14 @@ struct Walk {
 impl Walk {
     fn new(index: usize, member: Member, mask: u32) -> Option<Self> {
         let turn = TURN.checked_div(u64::from(member.weight))?;
+        let steps = mix(member.key);
         Some(Self {
             key: member.key,
             member: index as u32,
             at: member.key as u32 & mask,
             // Odd: prime to the size, so that the walk meets every slot.
-            skip: (mix(member.key) as u32 | 1) & mask.max(1),
+            skip: steps as u32 | 1,
+            scatter: (steps >> 32) as u32 | 1,
             turn,
             taken: 0,
         })
@@ -82,19 +88,27 @@ impl Walk {
     /// Takes the next free slot of its preference list.
     fn take(&mut self, table: &mut [u32], free: &mut [u64], mask: u32) {
         for _ in 0..table.len() {
-            let at = self.at;
-            self.at = at.wrapping_add(self.skip) & mask;
-            let bit = 1 << (at & 63);
-            let Some(word) = free.get_mut(at as usize / 64).filter(|word| **word & bit != 0) else {
+            let slot = self.step(mask);
+            let bit = 1 << (slot & 63);
+            let Some(word) = free.get_mut(slot as usize / 64).filter(|word| **word & bit != 0) else {
                 continue;
             };
             *word ^= bit;
-            if let Some(slot) = table.get_mut(at as usize) {
+            if let Some(slot) = table.get_mut(slot as usize) {
                 *slot = self.member;
             }
             break;
         }
         self.taken += 1;
+    }
+
+    /// The next slot of its preference list.
+    fn step(&mut self, mask: u32) -> u32 {
+        let at = self.at;
+        self.at = at.wrapping_add(self.skip) & mask;
+        let half = (mask.count_ones() / 2).max(1);
+        let at = (at ^ (at >> half)).wrapping_mul(self.scatter) & mask;
+        at ^ (at >> half)
     }
 
     fn next_turn(&self) -> u64 {
@@ -159,12 +173,25 @@ mod tests {
     }
 
     #[test]
+    fn a_preference_list_meets_every_slot_once() {
+        for order in 0..=12 {
+            let mask = (1_u32 << order) - 1;
+            for member in members(&[1; 20], 9) {
+                let mut walk = Walk::new(0, member, mask).expect("it has a weight");
+                let mut met: Vec<u32> = (0..=mask).map(|_| walk.step(mask)).collect();
+                met.sort_unstable();
+                assert!(met.iter().copied().eq(0..=mask));
+            }
+        }
+    }
+
+    #[test]
     fn the_table_does_not_move_between_releases() {
         // Nodes of one fleet run different releases during an upgrade.
         let table = fill(16, &members(&[1, 2, 1], 42));
         assert_eq!(table, GOLDEN);
     }
-    const GOLDEN: [u32; 16] = [1, 2, 2, 2, 1, 0, 1, 1, 1, 0, 0, 2, 1, 1, 0, 1];
+    const GOLDEN: [u32; 16] = [1, 1, 1, 2, 1, 0, 0, 1, 2, 1, 0, 2, 1, 1, 2, 0];
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -213,7 +240,7 @@ mod tests {
             members[gone].weight = 0;
             let after = fill(size, &members);
             let share = moved(&before, &after, gone as u32);
-            prop_assert!(share <= 0.12, "{} of the slots of others moved", share);
+            prop_assert!(share <= 0.08, "{} of the slots of others moved", share);
         }
     }
 }
