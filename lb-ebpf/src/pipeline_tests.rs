@@ -177,7 +177,7 @@ fn the_sweep_reclaims_what_has_expired_and_nothing_else() {
     host.now.set(host.now.get() + host.settings.established_ticks / 2 + HZ);
     // SAFETY: all fields are integers and arrays of them, for which zero is a value.
     let mut work = unsafe { core::mem::zeroed() };
-    sweep::<crate::family::V4, Host>(&host, &mut work, 2);
+    sweep::<crate::family::V4, Host>(&host, &mut work, 2, None);
     assert_eq!(host.established.borrow().len(), 2);
     assert_eq!(host.queue.borrow().len(), 1);
     assert_eq!(host.stats.borrow().flows_closed, 1);

@@ -1,13 +1,15 @@
 //! Looking at established connections in turn and reclaiming the expired ones.
 //!
 //! Two callers: the program `xlb_sweep`, which the agent runs, and an insert into a full table, which is what keeps
-//! the table going when there is no agent.
+//! the table going when there is no agent. The agent also has the sweep tell connections that the client-side
+//! neighbour they reply to has another MAC now: a client that only listens would never show it.
 
 use core::ops::ControlFlow;
 
 use crate::{
     family::Family,
-    flow::{ReclaimError, reclaim_expired},
+    flow::{Entry, Flow, ReclaimError, reclaim_expired},
+    packet::{Eth, MacWords, Offset, Packet},
     tables::{FlowTables, Tables},
     work::Work,
 };
@@ -15,9 +17,33 @@ use crate::{
 /// Connections that an insert into a full table looks at.
 pub const MAKE_ROOM_LOOKS: u32 = 64;
 
-/// Looks at up to `times` connections and reclaims those that have expired.
+/// A neighbour on an interface that has another MAC now.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved {
+    /// Interface.
+    pub ifindex: u32,
+    /// The MAC it had.
+    pub old: MacWords,
+    /// The MAC it has.
+    pub new: MacWords,
+}
+
+/// What the frame of a sweep run says: the new MAC as destination, the old one as source, and behind the Ethernet
+/// header the interface in native order. A frame that is no longer than the Ethernet header says nothing.
 #[inline(always)]
-pub fn sweep<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, times: u32) {
+pub fn moved_in<P: Packet>(packet: &P) -> Option<Moved> {
+    let eth: &Eth = packet.get(Offset::START)?;
+    let ifindex: &[u8; 4] = packet.get(Offset::IP)?;
+    Some(Moved {
+        ifindex: u32::from_ne_bytes(*ifindex),
+        old: MacWords::of(&eth.src),
+        new: MacWords::of(&eth.dst),
+    })
+}
+
+/// Looks at up to `times` connections, reclaims those that have expired, and has the others follow what `moved`.
+#[inline(always)]
+pub fn sweep<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, times: u32, moved: Option<Moved>) {
     tables.repeat(times, &mut |_| {
         if !tables.sweep_pop(&mut work.item) {
             return ControlFlow::Break(());
@@ -25,14 +51,44 @@ pub fn sweep<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F
         let (key, conn_id) = F::sweep_parts(&work.item);
         work.owner_key = key;
         if reclaim_expired::<F, T>(tables, work, conn_id) == Err(ReclaimError::Alive) {
+            if let Some(moved) = &moved {
+                follow::<F, T>(tables, work, conn_id, moved);
+            }
             let _ = tables.sweep_push(&work.item);
         }
         ControlFlow::Continue(())
     });
 }
 
+/// Both entries of the connection under `work.owner_key`: replies to the old MAC go to the new one.
+#[inline(always)]
+fn follow<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, conn_id: u64, moved: &Moved) {
+    let Some(forward) = tables.established(&work.owner_key) else {
+        return;
+    };
+    forward.peer_key(F::protocol(&work.owner_key), &mut work.reclaim_key);
+    if follow_entry(forward, F::tag(&work.owner_key), &mut work.flow, conn_id, moved)
+        && let Some(reply) = tables.established(&work.reclaim_key)
+    {
+        follow_entry(reply, F::tag(&work.reclaim_key), &mut work.flow, conn_id, moved);
+    }
+}
+
+/// Whether the entry is one that follows.
+#[inline(always)]
+fn follow_entry<F: Family>(entry: Entry<F>, tag: u32, flow: &mut Flow<F::Addr>, conn_id: u64, moved: &Moved) -> bool {
+    let follows = entry.load_into(tag, flow)
+        && flow.conn_id == conn_id
+        && flow.ifindex == moved.ifindex
+        && flow.peer_mac == moved.old;
+    if follows {
+        entry.set_hop(moved.new, flow.own_mac, flow.ifindex);
+    }
+    follows
+}
+
 /// Frees what it can before one more try of an insert.
 #[inline(never)]
 pub fn make_room<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) {
-    sweep::<F, T>(tables, work, MAKE_ROOM_LOOKS);
+    sweep::<F, T>(tables, work, MAKE_ROOM_LOOKS, None);
 }

@@ -241,8 +241,6 @@ fn the_routers_mac_may_change_while_clients_send() -> Result<()> {
 }
 
 #[test]
-#[ignore = "known gap: the client-side next hop moves only when the client sends; one that only listens waits for its \
-            own keepalive"]
 fn the_routers_mac_may_change_while_clients_only_listen() -> Result<()> {
     require!("ip", "ethtool");
     let _share = shared();

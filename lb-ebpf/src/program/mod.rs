@@ -21,7 +21,7 @@ use lb_ebpf::{
     family::{V4, V6},
     fast::{Fast, Known, fast},
     pipeline::{Parse, decide, prepare},
-    sweep::sweep,
+    sweep::{moved_in, sweep},
     tables::FlowTables,
     verdict::Verdict,
 };
@@ -126,14 +126,15 @@ where
 }
 
 /// Never attached: the agent runs it by BPF_PROG_TEST_RUN to reclaim expired connections, so that the same code with
-/// the same atomicity reclaims them as in the packet path. Returns XDP_PASS, or XDP_ABORTED without scratch maps.
+/// the same atomicity reclaims them as in the packet path. Its frame may name a neighbour that moved. Returns XDP_PASS, or XDP_ABORTED without scratch maps.
 #[xdp]
-fn xlb_sweep(_ctx: XdpContext) -> u32 {
+fn xlb_sweep(ctx: XdpContext) -> u32 {
+    let moved = moved_in(&XdpPacket::new(ctx.ctx));
     let (Some(work4), Some(work6)) = (HasWork::<V4>::work(&Maps), HasWork::<V6>::work(&Maps)) else {
         return XDP_ABORTED;
     };
-    sweep::<V4, Maps>(&Maps, work4, SWEEP_LOOKS);
-    sweep::<V6, Maps>(&Maps, work6, SWEEP_LOOKS);
+    sweep::<V4, Maps>(&Maps, work4, SWEEP_LOOKS, moved);
+    sweep::<V6, Maps>(&Maps, work6, SWEEP_LOOKS, moved);
     XDP_PASS
 }
 

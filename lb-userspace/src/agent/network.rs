@@ -48,7 +48,8 @@ pub(super) async fn first_look(
         match timeout_at(until, net.recv()).await {
             Ok(Some(NetUpdate::Links(update))) => links = Some(update),
             Ok(Some(NetUpdate::Hops(update))) => hops = Some(update),
-            Ok(Some(NetUpdate::Problems(_))) => {}
+            // Nothing was seen before that could have moved.
+            Ok(Some(NetUpdate::Problems(_) | NetUpdate::Moved(_))) => {}
             Ok(None) | Err(_) => break,
         }
     }

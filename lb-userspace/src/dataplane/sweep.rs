@@ -8,6 +8,7 @@ use aya::programs::{Program, TestRun, TestRunOptions};
 use lb_common::names;
 
 use super::{Dataplane, DataplaneError};
+use crate::state::Moved;
 
 /// Connections of each family that one run looks at.
 const ITEMS_A_RUN: u32 = 256;
@@ -28,6 +29,18 @@ pub struct SweepResult {
 impl Dataplane {
     /// Looks at `items` queued connections of each family, rounded up to whole runs.
     pub fn sweep(&mut self, items: u32) -> Result<SweepResult, DataplaneError> {
+        self.run_sweep(items, &FRAME)
+    }
+
+    /// Looks at `items` queued connections of each family; those that reply to the neighbour's old MAC reply to its new
+    /// one from now on. All are seen when `items` is at least the number of live connections.
+    pub fn follow(&mut self, moved: Moved, items: u32) -> Result<SweepResult, DataplaneError> {
+        // As `lb_ebpf::sweep::moved_in` reads it: destination, source, no type, interface.
+        let frame = [&moved.new[..], &moved.old, &[0, 0], &moved.ifindex.to_ne_bytes()].concat();
+        self.run_sweep(items, &frame)
+    }
+
+    fn run_sweep(&mut self, items: u32, frame: &[u8]) -> Result<SweepResult, DataplaneError> {
         let name = names::PROGRAM_SWEEP;
         let Some(Program::Xdp(program)) = self.ebpf.program(name) else {
             return Err(DataplaneError::ObjectLacks { what: "program", name });
@@ -37,7 +50,7 @@ impl Dataplane {
         // One call a run: with a repeat count the kernel patches its XDP dispatcher around the runs.
         for _ in 0..runs {
             let options = TestRunOptions {
-                data_in: Some(&FRAME),
+                data_in: Some(frame),
                 ..TestRunOptions::default()
             };
             let fail = DataplaneError::kernel("run the sweep program");

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::state::{Hop, Links};
+use crate::state::{Hop, Links, Moved};
 
 mod client;
 mod doubt;
@@ -61,6 +61,9 @@ pub enum NetUpdate {
     Hops(HashMap<IpAddr, Hop>),
     /// Why the other wanted destinations have none.
     Problems(BTreeMap<IpAddr, HopProblem>),
+    /// Neighbours, wanted or not, that have another MAC than before: connections that reply to one must follow. The
+    /// one update that is a difference.
+    Moved(Vec<Moved>),
 }
 
 /// Starts to watch. The task ends when the sender of `wanted` or the receiver of `updates` is gone; neighbours stay as

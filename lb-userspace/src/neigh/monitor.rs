@@ -70,6 +70,7 @@ impl Monitor {
             self.reopen().await;
         }
         self.told.tell(&self.known).await?;
+        self.told.tell_moved(self.known.neighbours.take_moved()).await?;
         // A busy network talks about neighbours all the time; most of it concerns none of ours.
         self.news = News::None;
         while self.news == News::None {
@@ -149,7 +150,7 @@ impl Monitor {
     }
 
     fn concerns(&mut self, changed: Option<NeighKey>) {
-        if changed.is_some_and(|key| self.known.needed.contains(&key)) {
+        if self.known.neighbours.has_moved() || changed.is_some_and(|key| self.known.needed.contains(&key)) {
             self.news = News::Some;
         }
     }

@@ -13,6 +13,7 @@ use netlink_packet_route::route::RouteProtocol;
 
 use super::OUR_PROTOCOL;
 use super::client::family;
+use crate::state::Moved;
 
 /// The kernel tells ages in hundredths of a second (USER_HZ), whatever its own tick is.
 const MS_PER_TICK: u64 = 10;
@@ -83,10 +84,17 @@ impl Neigh {
     }
 }
 
+/// Last MACs that are remembered. More neighbours than that are no routers of ours.
+const MAX_REMEMBERED: usize = 4_096;
+
 /// All neighbours of both families.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     entries: HashMap<NeighKey, Neigh>,
+    /// The MAC each was last seen with, entries that are gone or unresolved included: that is how a router that comes
+    /// back after an outage is recognized.
+    last_macs: HashMap<NeighKey, Mac>,
+    moved: Vec<Moved>,
 }
 
 impl Neighbours {
@@ -101,6 +109,33 @@ impl Neighbours {
         let old = std::mem::take(&mut self.entries);
         let new = messages.iter().filter_map(parse);
         self.entries = new.map(|(key, neigh)| (key, neigh.after(old.get(&key)))).collect();
+        let seen: Vec<(NeighKey, Neigh)> = self.entries.iter().map(|(key, neigh)| (*key, *neigh)).collect();
+        for (key, neigh) in seen {
+            self.remember(key, &neigh);
+        }
+    }
+
+    /// Neighbours that have another MAC than when they were last seen; each is told once.
+    pub(super) fn take_moved(&mut self) -> Vec<Moved> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Whether [`Self::take_moved`] has something to tell.
+    pub(super) fn has_moved(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
+    fn remember(&mut self, key: NeighKey, neigh: &Neigh) {
+        let Some(new) = neigh.usable_mac() else {
+            return;
+        };
+        if self.last_macs.len() >= MAX_REMEMBERED && !self.last_macs.contains_key(&key) {
+            return;
+        }
+        let ifindex = key.ifindex;
+        if let Some(old) = self.last_macs.insert(key, new).filter(|old| *old != new) {
+            self.moved.push(Moved { ifindex, old, new });
+        }
     }
 
     /// Takes one entry over; the key, if that changed what a hop is made of.
@@ -108,6 +143,7 @@ impl Neighbours {
         let (key, neigh) = parse(message)?;
         let old = self.entries.get(&key).copied();
         let neigh = neigh.after(old.as_ref());
+        self.remember(key, &neigh);
         self.entries.insert(key, neigh);
         (old.map(|old| old.essence()) != Some(neigh.essence())).then_some(key)
     }
@@ -198,6 +234,33 @@ pub(super) mod fixture {
 mod tests {
     use super::fixture::message;
     use super::*;
+
+    #[test]
+    fn a_neighbour_that_comes_back_with_another_mac_has_moved() {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let (old, new) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let mut table = Neighbours::default();
+        table.set(&message(3, address, NeighbourState::Reachable, Some(old)));
+        table.set(&message(3, address, NeighbourState::Stale, Some(old)));
+        assert!(!table.has_moved());
+        // An outage: unresolved, then gone.
+        table.set(&message(3, address, NeighbourState::Failed, None));
+        table.remove(&message(3, address, NeighbourState::Failed, None));
+        assert!(!table.has_moved());
+        table.set(&message(3, address, NeighbourState::Stale, Some(new)));
+        assert_eq!(table.take_moved(), [Moved { ifindex: 3, old, new }]);
+        assert!(!table.has_moved());
+        // A dump tells the same as events do.
+        table.replace(&[message(3, address, NeighbourState::Reachable, Some(old))]);
+        assert_eq!(
+            table.take_moved(),
+            [Moved {
+                ifindex: 3,
+                old: new,
+                new: old
+            }]
+        );
+    }
 
     const MAC: Mac = [2, 0, 0, 0, 0, 7];
 

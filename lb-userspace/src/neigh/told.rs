@@ -12,7 +12,7 @@ use super::NetUpdate;
 use super::hops::HopProblem;
 use super::known::Known;
 use super::links::LinkTable;
-use crate::state::{Hop, Links};
+use crate::state::{Hop, Links, Moved};
 
 /// The first next hops wait this long for neighbours to answer, so that an agent that starts does not take hops away
 /// from a running data plane only to give them back.
@@ -75,6 +75,14 @@ impl Told {
             self.send(NetUpdate::Problems(problems)).await?;
         }
         Ok(())
+    }
+
+    /// Tells which neighbours moved.
+    pub(super) async fn tell_moved(&self, moved: Vec<Moved>) -> Result<(), Over> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.send(NetUpdate::Moved(moved)).await
     }
 
     /// One log line for each configured interface that appears, goes up or down, or vanishes.

@@ -11,7 +11,7 @@ use super::sweep::Pacer;
 use super::writer::{Freshness, Writer};
 use crate::config::Config;
 use crate::dataplane::Warning;
-use crate::state::{BackendRef, Image};
+use crate::state::{BackendRef, Image, Moved};
 use crate::view::WarningView;
 
 /// Time between two readings of the counters.
@@ -105,6 +105,24 @@ impl Writer {
         }
         if now.duration_since(self.chores.sampled_at) >= SAMPLE_EVERY {
             self.sample(now);
+        }
+    }
+
+    /// A neighbour of an attached interface has another MAC: connections that reply to it follow now, not when their
+    /// client sends next.
+    pub(super) fn follow(&mut self, moved: Moved) {
+        if !self.image.ifaces.contains_key(&moved.ifindex) {
+            return;
+        }
+        // Counted a moment ago; what came since came from the new MAC, or is half-open and will be sent again.
+        self.sample(Instant::now());
+        let live = u32::try_from(self.chores.live).unwrap_or(u32::MAX);
+        match self.dataplane.follow(moved, live) {
+            Ok(swept) => {
+                let took_us = swept.took.as_micros() as u64;
+                tracing::info!(object = %moved, connections = live, took_us, "neighbour_moved");
+            }
+            Err(error) => tracing::warn!(object = %moved, %error, "neighbour_moved"),
         }
     }
 

@@ -79,6 +79,12 @@ impl Writer {
                 self.stale.snapshot = Freshness::Stale;
                 return;
             }
+            NetUpdate::Moved(moved) => {
+                for neighbour in moved {
+                    self.follow(neighbour);
+                }
+                return;
+            }
         }
         self.stale.maps = Freshness::Stale;
     }

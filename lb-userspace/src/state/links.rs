@@ -68,3 +68,27 @@ impl fmt::Display for BackendRef {
         write!(f, "{}/{}", self.service, self.backend)
     }
 }
+
+/// A neighbour on an interface with another MAC than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// The MAC it had.
+    pub old: Mac,
+    /// The MAC it has.
+    pub new: Mac,
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |mac: &Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+        write!(
+            f,
+            "interface {}: {} is now {}",
+            self.ifindex,
+            text(&self.old),
+            text(&self.new)
+        )
+    }
+}

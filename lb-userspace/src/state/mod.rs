@@ -22,4 +22,4 @@ pub use diff::diff;
 pub use health::HealthState;
 pub use ids::Ids;
 pub use image::{Image, Op};
-pub use links::{BackendRef, Hop, Link, Links, TxWay};
+pub use links::{BackendRef, Hop, Link, Links, Moved, TxWay};

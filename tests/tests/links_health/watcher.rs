@@ -99,6 +99,7 @@ impl Watcher {
                 self.hop_updates += 1;
             }
             NetUpdate::Problems(problems) => self.seen.problems = problems,
+            NetUpdate::Moved(_) => {}
         }
     }
 }
