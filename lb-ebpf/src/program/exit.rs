@@ -3,7 +3,6 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use lb_common::reason::DropReason;
 use lb_ebpf::{
-    packet::Packet,
     tables::Tables,
     verdict::{Outcome, Verdict, Way},
 };
