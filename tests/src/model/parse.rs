@@ -110,7 +110,10 @@ impl Model {
             return Err(self.first_fragment(frame, &ip));
         }
         if carries_ports {
-            if holds_ports(frame, &ip) && !self.bitmap_has(frame, &ip) {
+            if !holds_ports(frame, &ip) {
+                return Err(Stop::Drop(DropReason::TruncatedL4));
+            }
+            if !self.bitmap_has(frame, &ip) {
                 return Err(Stop::Pass(PassReason::OtherPort));
             }
             return segment(frame, ip).map(Arrived::Segment);
