@@ -243,25 +243,45 @@ fn a_virtual_address_answers_echo_and_other_ports_of_it_refuse() -> Result<()> {
     Ok(())
 }
 
-/// Every packet of one side has right checksums, and its ports are those of that side.
-fn check_side(side: &str, segments: &[Segment], ours: &[IpAddr], port: u16, least: usize) -> Result<()> {
+/// Where a capture was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Backend,
+}
+
+/// Every packet of one side has that side's port, and those that the balancer wrote have right checksums. (What a side
+/// sends itself is captured before the wire; its checksum is looked at on the other side, rewritten.)
+fn check_side(side: Side, segments: &[Segment], ours: &[IpAddr], port: u16, least: usize) -> Result<()> {
     ensure!(
         segments.len() >= least,
-        "{side}: only {} packets captured",
+        "{side:?}: only {} packets captured",
         segments.len()
     );
+    let mut written = 0;
     for segment in segments {
-        ensure!(segment.checksum == Verdict::Good, "{side}: {segment:?}");
-        ensure!(
-            segment.header_checksum.is_none_or(|verdict| verdict == Verdict::Good),
-            "{side}: {segment:?}"
-        );
         let source: IpAddr = segment.source.parse()?;
         let destination: IpAddr = segment.destination.parse()?;
-        let right = (ours.contains(&destination) && segment.destination_port == port)
-            || (ours.contains(&source) && segment.source_port == port);
-        ensure!(right, "{side}: expected {ours:?} port {port}: {segment:?}");
+        let to_us = ours.contains(&destination) && segment.destination_port == port;
+        let from_us = ours.contains(&source) && segment.source_port == port;
+        ensure!(to_us || from_us, "{side:?}: expected {ours:?} port {port}: {segment:?}");
+        let by_balancer = match side {
+            Side::Client => from_us,
+            Side::Backend => to_us,
+        };
+        if by_balancer {
+            written += 1;
+            let header = segment.header_checksum.unwrap_or(Verdict::Good);
+            ensure!(
+                (segment.checksum, header) == (Verdict::Good, Verdict::Good),
+                "{side:?}: {segment:?}"
+            );
+        }
     }
+    ensure!(
+        written >= least / 3,
+        "{side:?}: only {written} packets came from the balancer"
+    );
     Ok(())
 }
 
@@ -294,8 +314,8 @@ fn captures_on_both_sides_show_right_checksums_and_the_right_ports() -> Result<(
         upload(&topology.client, &file, &url("/files/bulk"))?;
         download(&topology.client, &url("/files/bulk"), &topology.room.file("down"))?;
     }
-    check_side("client, TCP", &front.segments()?, &ours, 80, 100)?;
-    check_side("backend, TCP", &back.segments()?, &theirs, 8081, 100)?;
+    check_side(Side::Client, &front.segments()?, &ours, 80, 100)?;
+    check_side(Side::Backend, &back.segments()?, &theirs, 8081, 100)?;
 
     let front = Capture::start(&topology.room, &topology.client, "c0", "udp")?;
     let back = Capture::start(&topology.room, &host.namespace, "eth0", "udp")?;
@@ -305,8 +325,8 @@ fn captures_on_both_sides_show_right_checksums_and_the_right_ports() -> Result<(
             ask_datagram(&socket, SocketAddr::new(vip, 53), &vec![0x5a; length])?;
         }
     }
-    check_side("client, UDP", &front.segments()?, &ours, 53, 160)?;
-    check_side("backend, UDP", &back.segments()?, &theirs, 5300, 160)?;
+    check_side(Side::Client, &front.segments()?, &ours, 53, 160)?;
+    check_side(Side::Backend, &back.segments()?, &theirs, 5300, 160)?;
     Ok(())
 }
 
