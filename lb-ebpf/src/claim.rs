@@ -17,7 +17,10 @@ use lb_common::{
 
 use crate::{
     family::Family,
-    flow::{Life, ReclaimError, half_open_expired, idle_ticks, is_closing, reclaim, reclaim_expired, release_half},
+    flow::{
+        Life, ReclaimError, half_open_expired, half_open_idle, idle_ticks, is_closing, reclaim, reclaim_expired,
+        release_half,
+    },
     rewrite::{Rewrite, Tuple, deltas},
     tables::{FlowTables, InsertError, Tables},
     work::Work,
@@ -48,13 +51,15 @@ pub struct OurSide<A> {
     pub port: u16,
 }
 
-/// What came of one candidate: `BUSY`, `CLAIMED`, `FULL`, or `CLOSING` plus the ticks since its connection closed. A
-/// number, because a subprogram returns one register.
+/// What came of one candidate: `BUSY`, `CLAIMED`, `FULL`, or `HALF` or `CLOSING` plus the ticks since its connection was
+/// opened and not answered, or was closed. A number, because a subprogram returns one register; the greater, the better
+/// a candidate to be taken over.
 type Outcome = u64;
 const BUSY: Outcome = 0;
 const CLAIMED: Outcome = 1;
 const FULL: Outcome = 2;
-const CLOSING: Outcome = 1 << 32;
+const HALF: Outcome = 1 << 33;
+const CLOSING: Outcome = 1 << 34;
 
 /// Claims a tuple for the connection in `work.peer` and leaves its key in `work.peer_key` and our side in `work.ours`.
 #[inline(always)]
@@ -68,7 +73,7 @@ pub fn claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<
         let claimed = match try_claim::<F, T>(tables, work) {
             CLAIMED => true,
             FULL => return Err(DropReason::HalfTableFull),
-            outcome => outcome >= CLOSING && take_over::<F, T>(tables, work),
+            outcome => outcome >= HALF && take_over::<F, T>(tables, work),
         };
         return if claimed {
             Ok(())
@@ -136,10 +141,10 @@ fn claim_snat<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work
         FULL => return Err(DropReason::HalfTableFull),
         _ => {}
     }
-    if oldest < CLOSING || !candidate::<F, T>(tables, work, winner) || !take_over::<F, T>(tables, work) {
+    if oldest < HALF || !candidate::<F, T>(tables, work, winner) || !take_over::<F, T>(tables, work) {
         return Err(DropReason::SnatExhausted);
     }
-    if oldest.wrapping_sub(CLOSING) < tables.hz().wrapping_mul(TIME_WAIT_S) as u64 {
+    if oldest >= CLOSING && oldest.wrapping_sub(CLOSING) < tables.hz().wrapping_mul(TIME_WAIT_S) as u64 {
         tables.cpu(|cpu| cpu.tuples_reused_early = cpu.tuples_reused_early.wrapping_add(1));
     }
     Ok(())
@@ -190,7 +195,10 @@ fn try_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<
         Ok(()) => {}
         Err(InsertError::Full) => return FULL,
         Err(InsertError::Exists) => {
-            take_stale_half::<F, T>(tables, work);
+            let outcome = take_stale_half::<F, T>(tables, work);
+            if outcome != CLAIMED {
+                return outcome;
+            }
             if tables.insert_half(&work.peer_key, &work.value).is_err() {
                 return BUSY;
             }
@@ -213,23 +221,24 @@ fn try_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<
     outcome
 }
 
-/// Frees a tuple whose half-open owner has expired.
+/// Frees a tuple whose half-open owner has expired, or says how long that has waited.
 #[inline(always)]
-fn take_stale_half<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) {
-    let Some(settings) = tables.settings() else {
-        return;
-    };
-    let Some(entry) = tables.half(&work.peer_key) else {
-        return;
+fn take_stale_half<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Outcome {
+    let (Some(settings), Some(entry)) = (tables.settings(), tables.half(&work.peer_key)) else {
+        return BUSY;
     };
     let protocol = F::protocol(&work.peer_key);
-    if let Some(owner) = entry.life(F::tag(&work.peer_key))
-        && half_open_expired(&owner, protocol, settings, tables.now())
-    {
-        entry.peer_key(protocol, &mut work.owner_key);
-        release_half::<F, T>(tables, &work.owner_key, owner.conn_id);
-        release_half::<F, T>(tables, &work.peer_key, owner.conn_id);
+    let Some(owner) = entry.life(F::tag(&work.peer_key)) else {
+        return BUSY;
+    };
+    let now = tables.now();
+    if !half_open_expired(&owner, protocol, settings, now) {
+        return HALF.wrapping_add(half_open_idle(&owner, protocol, now) as u64);
     }
+    entry.peer_key(protocol, &mut work.owner_key);
+    release_half::<F, T>(tables, &work.owner_key, owner.conn_id);
+    release_half::<F, T>(tables, &work.peer_key, owner.conn_id);
+    CLAIMED
 }
 
 /// Frees a tuple whose established owner, forward entry under `work.owner_key`, has expired, or says how long ago it
@@ -262,13 +271,24 @@ fn closed_for<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &Work<F>,
     }
 }
 
-/// Takes the tuple `work.peer_key` from a closing connection.
+/// Takes the tuple `work.peer_key` from a closing connection, or from a half-open one that has waited for a second: a
+/// flood of connections that are never completed must not keep the tuples from those that would be.
 #[inline(never)]
 fn take_over<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> bool {
-    if let Some(entry) = tables.established(&work.peer_key)
+    let protocol = F::protocol(&work.peer_key);
+    if let Some(entry) = tables.half(&work.peer_key)
         && let Some(owner) = entry.life(F::tag(&work.peer_key))
     {
-        entry.peer_key(F::protocol(&work.peer_key), &mut work.owner_key);
+        if half_open_idle(&owner, protocol, tables.now()) < tables.hz() {
+            return false;
+        }
+        entry.peer_key(protocol, &mut work.owner_key);
+        release_half::<F, T>(tables, &work.owner_key, owner.conn_id);
+        release_half::<F, T>(tables, &work.peer_key, owner.conn_id);
+    } else if let Some(entry) = tables.established(&work.peer_key)
+        && let Some(owner) = entry.life(F::tag(&work.peer_key))
+    {
+        entry.peer_key(protocol, &mut work.owner_key);
         if closed_for::<F, T>(tables, work, owner) < CLOSING || reclaim::<F, T>(tables, work, owner.conn_id).is_err() {
             return false;
         }

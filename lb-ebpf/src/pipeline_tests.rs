@@ -219,6 +219,33 @@ fn a_full_table_without_room_drops_and_lets_the_client_try_again() {
     assert_eq!(host.run(&mut ack()).outcome(), Outcome::ToBackend(1, OUT));
 }
 
+#[test]
+fn a_flood_of_unfinished_handshakes_gives_its_tuples_up_after_a_second() {
+    let mut host = Host::full_nat();
+    (host.settings.snat_port_min, host.settings.snat_port_max) = (10240, 10243);
+    for client_port in 50000..50004 {
+        host.run(&mut tcp((CLIENT, client_port), (VIP, 80), SYN, 1, 0));
+    }
+    let syn = || tcp((CLIENT, 40000), (VIP, 80), SYN, 1000, 0);
+    assert_eq!(
+        host.run(&mut syn()).outcome(),
+        Outcome::Drop(DropReason::SnatExhausted.index())
+    );
+    host.now.set(host.now.get() + HZ);
+    open(&host, 40000);
+}
+
+#[test]
+fn a_port_reused_towards_a_dead_backend_is_not_bound_to_it() {
+    let mut host = Host::full_nat();
+    open(&host, 40000);
+    host.backend.state = lb_common::abi::backend_state::DOWN;
+    host.now.set(host.now.get() + 3 * HZ);
+    let again = host.run(&mut tcp((CLIENT, 40000), (VIP, 80), SYN, 90000, 0));
+    assert_eq!(again.outcome(), Outcome::Drop(DropReason::NoBackend.index()));
+    assert!(host.established.borrow().is_empty());
+}
+
 proptest! {
     #[test]
     fn any_bytes_give_a_verdict(mut bytes in proptest::collection::vec(any::<u8>(), 0..128), ours in any::<bool>()) {

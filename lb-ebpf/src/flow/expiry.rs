@@ -33,9 +33,28 @@ pub fn is_expired(life: &Life, protocol: u8, settings: &Settings, now: u32) -> b
 #[inline(always)]
 #[must_use]
 pub fn half_open_expired(life: &Life, protocol: u8, settings: &Settings, now: u32) -> bool {
-    if protocol == IPPROTO_TCP && life.flags & flow_flag::RECOVERED == 0 {
-        idle_ticks(now, life.created) > settings.half_open_ticks
+    let lifetime = if is_handshake(life, protocol) {
+        settings.half_open_ticks
     } else {
-        idle_ticks(now, life.last_seen) > settings.udp_ticks
-    }
+        settings.udp_ticks
+    };
+    half_open_idle(life, protocol, now) > lifetime
+}
+
+/// Ticks that a half-open connection has waited: since its latest SYN, or (UDP, or met in mid-connection) since its last
+/// packet.
+#[inline(always)]
+#[must_use]
+pub fn half_open_idle(life: &Life, protocol: u8, now: u32) -> u32 {
+    let since = if is_handshake(life, protocol) {
+        life.created
+    } else {
+        life.last_seen
+    };
+    idle_ticks(now, since)
+}
+
+#[inline(always)]
+fn is_handshake(life: &Life, protocol: u8) -> bool {
+    protocol == IPPROTO_TCP && life.flags & flow_flag::RECOVERED == 0
 }

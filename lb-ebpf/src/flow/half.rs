@@ -9,6 +9,7 @@ use lb_common::{
 
 use super::{Entry, Gone, idle_ticks, promote, release_half, udp_must_move};
 use crate::{
+    family::Family,
     forward::{self, Stage},
     packet::Packet,
     parse::tcp_flag,
@@ -48,7 +49,11 @@ fn from_client<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     let Some(backend) = tables.backend(work.flow.backend_id) else {
         return Ok(Verdict::drop(DropReason::MapInconsistent));
     };
-    let step = next_step::<F, T>(tables, work, backend, peer.is_some());
+    let step = if is_the_one::<F>(backend, work.flow.new_dst, work.flow.new_dst_port) {
+        next_step::<F, T>(tables, work, backend, peer.is_some())
+    } else {
+        Step::StartAnew
+    };
     match step {
         Step::Forward | Step::Promote => {}
         Step::StartAnew => {
@@ -83,6 +88,13 @@ fn from_client<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     Ok(forward::to_backend::<F, P>(packet, work, backend))
 }
 
+/// Whether the entry under a half-open flow's backend id is still that backend: half-open flows do not keep an id from
+/// being reused, and on a quiet node the LRU keeps them for long.
+#[inline(always)]
+fn is_the_one<F: Family>(backend: &Backend, address: F::Addr, port: u16) -> bool {
+    F::unmapped(&backend.address) == address && backend.internal_port == port
+}
+
 /// What a client's packet does to its half-open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -112,8 +124,11 @@ fn next_step<F: Rewrite, T: Tables>(tables: &T, work: &Work<F>, backend: &Backen
             Step::StartAnew
         };
     }
-    if l4.has(tcp_flag::RST) || work.flow.flags & flow_flag::RECOVERED != 0 {
+    if l4.has(tcp_flag::RST) {
         return Step::Forward;
+    }
+    if work.flow.flags & flow_flag::RECOVERED != 0 {
+        return if has_reply { Step::Forward } else { Step::StartAnew };
     }
     let proves = has_reply
         && l4.has(tcp_flag::ACK)
@@ -136,6 +151,12 @@ fn from_backend<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
 ) -> Verdict {
     if let Err(reason) = forward::check::<F, P>(packet, work) {
         return Verdict::drop(reason);
+    }
+    let known = tables.backend(work.flow.backend_id);
+    if !known.is_some_and(|backend| is_the_one::<F>(backend, work.facts.src, work.facts.src_port)) {
+        release_half::<F, T>(tables, &work.peer_key, work.flow.conn_id);
+        release_half::<F, T>(tables, &work.key, work.flow.conn_id);
+        return Verdict::drop(DropReason::ClaimLost);
     }
     entry.set_last_seen(tables.now());
     let l4 = work.l4;

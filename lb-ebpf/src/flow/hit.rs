@@ -120,8 +120,11 @@ pub fn is_closing(forward_seen: u8, reply_seen: u8) -> bool {
     (forward_seen | reply_seen) & tcp_seen::RST != 0 || forward_seen & reply_seen & tcp_seen::FIN != 0
 }
 
-/// Whether a client's packet finds its connection over: UDP whose backend is gone, or a SYN on a closed connection
-/// whose backend takes no new flows.
+/// Seconds for which a backend that is gone must have been silent before a SYN ends its connection.
+const SILENCE_S: u32 = 2;
+
+/// Whether a client's packet finds its connection over: UDP whose backend is gone, a SYN on a closed connection whose
+/// backend takes no new flows, or a SYN on one whose backend is gone and silent (its FIN will never come).
 ///
 /// A SYN on a closed connection to an active backend opens it anew on the same tuple (to the backend it looks as if we
 /// were not there: TIME_WAIT accepts it). On a live one it is left to the backend's challenge ACK (RFC 5961): a forged
@@ -142,13 +145,16 @@ fn must_go<F: Rewrite, T: Tables + FlowTables<F>>(
     let Some((peer, found)) = peer::<F, T>(tables, work) else {
         return true;
     };
+    let now = tables.now();
+    if udp_must_move(backend.state) && idle_ticks(now, found.last_seen) > tables.hz().wrapping_mul(SILENCE_S) {
+        return true;
+    }
     if !is_closing(work.flow.tcp_seen, found.tcp_seen) {
         return false;
     }
     if backend.state != backend_state::ACTIVE {
         return true;
     }
-    let now = tables.now();
     work.flow.tcp_seen = 0;
     for entry in [entry, peer] {
         entry.set_tcp_seen(0);

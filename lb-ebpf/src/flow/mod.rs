@@ -8,7 +8,7 @@ mod promote;
 mod reclaim;
 
 pub use entry::{Entry, EntryValue, Hint, Life};
-pub use expiry::{half_open_expired, idle_ticks, is_expired};
+pub use expiry::{half_open_expired, half_open_idle, idle_ticks, is_expired};
 pub use half::half_hit;
 pub use hit::{Gone, hit, is_closing, touch, udp_must_move};
 pub use promote::promote;

@@ -65,8 +65,12 @@ pub fn promote<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work
         stats.flows_opened = stats.flows_opened.wrapping_add(1);
     });
     work.item = F::sweep_item(*forward.key(work), conn_id);
-    // The queue holds more than the table; if it is full all the same, a claim or an insert will meet the entry.
-    let _ = tables.sweep_push(&work.item);
+    if tables.sweep_push(&work.item).is_err() {
+        // Only items of connections that a claim has reclaimed can have filled the queue: they go when looked at.
+        sweep::make_room::<F, T>(tables, work);
+        work.item = F::sweep_item(*forward.key(work), conn_id);
+        let _ = tables.sweep_push(&work.item);
+    }
     release_half::<F, T>(tables, reply.key(work), conn_id);
     release_half::<F, T>(tables, forward.key(work), conn_id);
     Ok(())

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::abi::{Service, direction, mode};
 use lb_common::limits::SNAT_PROBES;
+use lb_common::net::IPPROTO_TCP;
 use lb_common::reason::DropReason;
 
 use super::parse::View;
@@ -17,6 +18,8 @@ enum Tuple {
     Expired(u64),
     /// Closing, since this tick.
     Closing(u64, u64),
+    /// Half-open, since this tick.
+    HalfOpen(u64, u64),
     Live,
 }
 
@@ -50,7 +53,11 @@ impl Model {
                     self.close(id);
                     Ok(Ok(key))
                 }
-                Tuple::Live => Ok(Err(DropReason::GatewayTupleInUse)),
+                Tuple::HalfOpen(id, since) if self.now.saturating_sub(since) >= u64::from(HZ) => {
+                    self.close(id);
+                    Ok(Ok(key))
+                }
+                Tuple::HalfOpen(..) | Tuple::Live => Ok(Err(DropReason::GatewayTupleInUse)),
             };
         }
         let candidates: Vec<Key> = self.candidates(view, hash).into_iter().map(reply_to).collect();
@@ -65,7 +72,7 @@ impl Model {
         let Some(chosen) = chosen else {
             return Ok(Err(DropReason::SnatExhausted));
         };
-        if let Tuple::Expired(id) | Tuple::Closing(id, _) = self.tuple(&chosen) {
+        if let Tuple::Expired(id) | Tuple::Closing(id, _) | Tuple::HalfOpen(id, _) = self.tuple(&chosen) {
             self.close(id);
         }
         Ok(Ok(chosen))
@@ -91,21 +98,34 @@ impl Model {
     }
 
     /// The first candidate that is free or expired, else the one closed longest (at most a second is not told apart:
-    /// `last_seen` is no finer), else none.
+    /// `last_seen` is no finer), else the half-open one that has waited longest, a second at least, else none.
     fn judge_choice(&self, candidates: &[Key], chosen: Option<&Key>) -> Result<(), Forbidden> {
         let is_free = |key: &&Key| matches!(self.tuple(key), Tuple::Free | Tuple::Expired(_));
         let closed_at = |key: &Key| match self.tuple(key) {
             Tuple::Closing(_, since) => Some(since),
             _ => None,
         };
+        let half_since = |key: &Key| match self.tuple(key) {
+            Tuple::HalfOpen(_, since) => Some(since),
+            _ => None,
+        };
+        let waited = |since: u64| self.now.saturating_sub(since);
+        // The program's tick and the model's may lie a few apart.
+        let (second, slack) = (u64::from(HZ), u64::from(HZ) / 4);
         let first_free = candidates.iter().find(is_free);
         let first_closed = candidates.iter().filter_map(closed_at).min();
-        let is_right = match (first_free, first_closed, chosen) {
-            (Some(free), _, Some(chosen)) => free == chosen,
-            (None, Some(first), Some(chosen)) => {
-                candidates.contains(chosen) && closed_at(chosen).is_some_and(|at| at <= first + u64::from(HZ))
+        let first_half = candidates.iter().filter_map(half_since).min();
+        let is_right = match (first_free, first_closed, first_half, chosen) {
+            (Some(free), _, _, Some(chosen)) => free == chosen,
+            (None, Some(first), _, Some(chosen)) => {
+                candidates.contains(chosen) && closed_at(chosen).is_some_and(|at| at <= first + second)
             }
-            (None, None, None) => true,
+            (None, None, Some(first), Some(chosen)) => {
+                let oldest = |since: u64| since <= first + slack && waited(since) + slack >= second;
+                candidates.contains(chosen) && half_since(chosen).is_some_and(oldest)
+            }
+            (None, None, Some(first), None) => waited(first) <= second + slack,
+            (None, None, None, None) => true,
             _ => false,
         };
         if is_right {
@@ -127,6 +147,9 @@ impl Model {
             Tuple::Expired(id)
         } else if conn.established && conn.is_closing() {
             Tuple::Closing(id, conn.last_seen[0].max(conn.last_seen[1]))
+        } else if !conn.established {
+            let handshake = conn.forward.protocol == IPPROTO_TCP && !conn.recovered;
+            Tuple::HalfOpen(id, if handshake { conn.created } else { conn.last_seen[1] })
         } else {
             Tuple::Live
         }

@@ -123,6 +123,11 @@ impl Model {
                 self.close(id);
                 return None;
             }
+            let silent = self.now.saturating_sub(conn.last_seen[1]) > 2 * u64::from(HZ);
+            if view.is_plain_syn() && gone(state) && silent {
+                self.close(id);
+                return None;
+            }
             if view.is_plain_syn() && conn.is_closing() {
                 if state != backend_state::ACTIVE {
                     self.close(id);
