@@ -120,8 +120,9 @@ pub fn is_closing(forward_seen: u8, reply_seen: u8) -> bool {
     (forward_seen | reply_seen) & tcp_seen::RST != 0 || forward_seen & reply_seen & tcp_seen::FIN != 0
 }
 
-/// Seconds for which a backend that is gone must have been silent before a SYN ends its connection.
-const SILENCE_S: u32 = 2;
+/// Half seconds for which a backend that is gone must have been silent before a SYN ends its connection: `last_seen` is
+/// written once a second.
+const SILENCE_HALF_S: u32 = 5;
 
 /// Whether a client's packet finds its connection over: UDP whose backend is gone, a SYN on a closed connection whose
 /// backend takes no new flows, or a SYN on one whose backend is gone and silent (its FIN will never come).
@@ -146,7 +147,8 @@ fn must_go<F: Rewrite, T: Tables + FlowTables<F>>(
         return true;
     };
     let now = tables.now();
-    if udp_must_move(backend.state) && idle_ticks(now, found.last_seen) > tables.hz().wrapping_mul(SILENCE_S) {
+    if udp_must_move(backend.state) && idle_ticks(now, found.last_seen) > tables.hz().wrapping_mul(SILENCE_HALF_S) >> 1
+    {
         return true;
     }
     if !is_closing(work.flow.tcp_seen, found.tcp_seen) {

@@ -123,7 +123,7 @@ impl Model {
                 self.close(id);
                 return None;
             }
-            let silent = self.now.saturating_sub(conn.last_seen[1]) > 2 * u64::from(HZ);
+            let silent = self.now.saturating_sub(conn.last_seen[1]) > 5 * u64::from(HZ) / 2;
             if view.is_plain_syn() && gone(state) && silent {
                 self.close(id);
                 return None;
