@@ -72,6 +72,16 @@ fn a_bad_file_shows_every_error_with_its_place_and_is_exit_code_1() {
 }
 
 #[test]
+fn a_file_that_is_not_text_names_the_byte() {
+    let (_directory, path) = config("");
+    fs::write(&path, b"[agent]\ninterfaces = [\"\xff\"]\n").expect("write the config");
+    let output = output(&["check", &path.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = text(&output.stdout) + &text(&output.stderr);
+    assert!(shown.contains("XLB0002") && shown.contains("not UTF-8"), "{shown}");
+}
+
+#[test]
 fn a_check_in_json_names_code_line_and_column() {
     let (_directory, path) = config(&GOOD.replace("protocol", "protokol"));
     let output = output(&["check", &path.to_string_lossy(), "-o", "json"]);

@@ -89,9 +89,13 @@ pub enum DesiredError {
 impl Desired {
     /// Reads and checks the file, with `overrides` on top. Those that no longer fit come back beside it.
     pub fn read(path: &Path, overrides: &[Override]) -> Result<(Self, Vec<(Override, DesiredError)>), DesiredError> {
-        let text = std::fs::read_to_string(path).map_err(|source| DesiredError::Read {
+        let bytes = std::fs::read(path).map_err(|source| DesiredError::Read {
             path: path.to_owned(),
             source,
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| DesiredError::Check {
+            path: path.to_owned(),
+            diagnostics: config::parse_bytes(path, error.as_bytes()).err().unwrap_or_default(),
         })?;
         let mut desired = Self::from_text(path, text, Timestamp::now())?;
         let mut dropped = Vec::new();
