@@ -87,7 +87,7 @@ fn restore_network() -> Restored {
 fn text(view: &UnloadView) -> String {
     let directory = view.pin_dir.display();
     if view.pins_removed == 0 && view.interfaces.is_empty() {
-        return format!("nothing is loaded under {directory}\n");
+        return format!("nothing is loaded under {directory}; next: --pin-dir, if the config's pin_dir is another\n");
     }
     let interfaces = if view.interfaces.is_empty() {
         "no interface was attached".to_owned()

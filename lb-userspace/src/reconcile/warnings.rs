@@ -176,6 +176,14 @@ fn restart_only(running: &Config, wanted: &Config) -> Option<WarningView> {
         ("xdp_mode", old.xdp_mode == new.xdp_mode),
         ("[limits]", running.limits == wanted.limits),
     ];
+    let next = if old.pin_dir == new.pin_dir {
+        "restart the agent; traffic goes on meanwhile".to_owned()
+    } else {
+        let old = old.pin_dir.display();
+        format!(
+            "stop the agent, 'xlb unload --pin-dir {old}' (drops flows), start it: what is pinned there stays attached"
+        )
+    };
     let changed: Vec<&str> = keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
     (!changed.is_empty()).then(|| {
         warning(
@@ -184,7 +192,7 @@ fn restart_only(running: &Config, wanted: &Config) -> Option<WarningView> {
                 "the config changed {}, which only a restart of the agent puts in force",
                 changed.join(", ")
             ),
-            Some("restart the agent; traffic goes on meanwhile".to_owned()),
+            Some(next),
         )
     })
 }
