@@ -13,7 +13,7 @@ use lb_common::{
 
 use crate::{
     family::{Family, V4, V6},
-    flow::{touch, udp_must_move},
+    flow::{is_gone, touch},
     forward::{Ingress, check_parts, to_backend_parts, to_client_parts},
     packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet},
     parse::{self, Facts, L4, Shape, layer4, ports, tcp_flag},
@@ -223,7 +223,7 @@ where
         return Err(Known::Nothing);
     };
     let moved = flow.peer_mac != ingress.peer_mac || flow.ifindex != ingress.ifindex;
-    if moved || (facts.protocol == IPPROTO_UDP && udp_must_move(backend.state)) {
+    if moved || (facts.protocol == IPPROTO_UDP && is_gone(backend.state)) {
         return Err(Known::Nothing);
     }
     if let Err(reason) = check_parts::<F, P>(packet, facts, l4) {

@@ -7,7 +7,7 @@ use lb_common::{
     reason::DropReason,
 };
 
-use super::{Entry, Gone, idle_ticks, promote, release_half, udp_must_move};
+use super::{Entry, Gone, idle_ticks, is_gone, promote, release_half};
 use crate::{
     family::Family,
     forward::{self, Stage},
@@ -109,7 +109,7 @@ fn next_step<F: Rewrite, T: Tables>(tables: &T, work: &Work<F>, backend: &Backen
     let l4 = work.l4;
     if work.facts.protocol == IPPROTO_UDP {
         // Without its reply entry (evicted) the backend's answer would find nothing.
-        return if udp_must_move(backend.state) || !has_reply {
+        return if is_gone(backend.state) || !has_reply {
             Step::StartAnew
         } else if idle_ticks(tables.now(), work.flow.created) > tables.hz() {
             Step::Promote

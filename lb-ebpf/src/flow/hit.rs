@@ -59,9 +59,10 @@ pub fn hit<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     Ok(forward::to_backend::<F, P>(packet, work, backend))
 }
 
-/// Whether UDP flows to a backend in this state choose again: they have no end that would drain them.
+/// Whether a backend in this state is gone (down, removed, its slot empty) and not just draining. UDP flows to it choose
+/// again: they have no end that would drain them.
 #[inline(always)]
-pub fn udp_must_move(state: u8) -> bool {
+pub fn is_gone(state: u8) -> bool {
     state != backend_state::ACTIVE && state != backend_state::DRAINING
 }
 
@@ -138,7 +139,7 @@ fn must_go<F: Rewrite, T: Tables + FlowTables<F>>(
     backend: &Backend,
 ) -> bool {
     if work.facts.protocol == IPPROTO_UDP {
-        return udp_must_move(backend.state);
+        return is_gone(backend.state);
     }
     if !work.l4.is_opening() {
         return false;
@@ -147,8 +148,7 @@ fn must_go<F: Rewrite, T: Tables + FlowTables<F>>(
         return true;
     };
     let now = tables.now();
-    if udp_must_move(backend.state) && idle_ticks(now, found.last_seen) > tables.hz().wrapping_mul(SILENCE_HALF_S) >> 1
-    {
+    if is_gone(backend.state) && idle_ticks(now, found.last_seen) > tables.hz().wrapping_mul(SILENCE_HALF_S) >> 1 {
         return true;
     }
     if !is_closing(work.flow.tcp_seen, found.tcp_seen) {

@@ -10,7 +10,7 @@ mod reclaim;
 pub use entry::{Entry, EntryValue, Hint, Life};
 pub use expiry::{half_open_expired, half_open_idle, idle_ticks, is_expired};
 pub use half::half_hit;
-pub use hit::{Gone, hit, is_closing, touch, udp_must_move};
+pub use hit::{Gone, hit, is_closing, is_gone, touch};
 pub use promote::promote;
 pub use reclaim::{ReclaimError, reclaim, reclaim_expired, release_half};
 

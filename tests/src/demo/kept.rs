@@ -133,7 +133,10 @@ pub(super) fn instructions(stage: &Stage, screen: &mut Screen) -> Result<()> {
     let client = enter(topology.client.path());
     screen.indented(&format!("{client} curl http://{VIP4}:{WEB_PORT}/"))?;
     screen.indented(&format!("{client} curl 'http://[{VIP6}]:{WEB_PORT}/'"))?;
-    screen.indented(&format!("echo hello | {client} nc -u -w1 {VIP4} {ECHO_PORT}"))?;
+    // bash's own UDP: set-up installs no netcat.
+    screen.indented(&format!(
+        "{client} bash -c 'exec 3<>/dev/udp/{VIP4}/{ECHO_PORT}; echo hello >&3; timeout 2 head -n 1 <&3'"
+    ))?;
     let xlb = xlb_binary()?;
     screen.indented(&format!("export XLB_SOCKET={}", stage.xlb().socket().display()))?;
     screen.indented(&format!("{} status", xlb.display()))?;
