@@ -63,10 +63,18 @@ map_names! {
 pub const PROGRAM_XDP: &str = "xlb";
 /// The XDP-type program the agent runs (never attached) to reclaim expired connections.
 pub const PROGRAM_SWEEP: &str = "xlb_sweep";
-/// Tracepoint `xdp:xdp_redirect_err`.
+/// Raw tracepoint `xdp_redirect_err`.
 pub const PROGRAM_REDIRECT_ERR: &str = "xlb_redir_err";
-/// Tracepoint `xdp:xdp_devmap_xmit`.
+/// Raw tracepoint `xdp_devmap_xmit`.
 pub const PROGRAM_DEVMAP_XMIT: &str = "xlb_devmap_tx";
 
 /// `.rodata` switch: kernel ticks per second (`CONFIG_HZ`), a constant of the machine.
 pub const RODATA_HZ: &str = "XLB_HZ";
+/// `.rodata`: byte offset of `net_device.ifindex` in this kernel.
+pub const RODATA_IFINDEX_AT: &str = "XLB_IFINDEX_AT";
+/// `.rodata`: byte offset of `net_device.nd_net` in this kernel.
+pub const RODATA_NET_AT: &str = "XLB_NET_AT";
+/// `.rodata`: byte offset of `net.ns.inum` in this kernel.
+pub const RODATA_INUM_AT: &str = "XLB_INUM_AT";
+/// `.rodata`: number of the agent's network namespace.
+pub const RODATA_NETNS: &str = "XLB_NETNS";

@@ -14,6 +14,7 @@ use super::abi::{Shape, shapes};
 use super::error::DataplaneError;
 use super::maps::{Maps, errno, failed};
 use super::pins;
+use super::tracepoints::Scope;
 use super::{Adoption, Dataplane, Options, adopt, bpffs, tracepoints};
 
 const PROGRAMS: [&str; 4] = [
@@ -31,7 +32,8 @@ pub(super) fn open(options: &Options, object: &[u8]) -> Result<(Dataplane, Adopt
     let shapes = shapes(&options.limits);
     let adoption = adopt::look(pin_dir, &shapes)?;
 
-    let mut ebpf = load_object(options, object, &shapes, &adoption)?;
+    let scope = Scope::of_this_thread();
+    let mut ebpf = load_object(options, object, &shapes, &adoption, &scope)?;
     for program in PROGRAMS {
         load_program(&mut ebpf, program)?;
     }
@@ -46,7 +48,7 @@ pub(super) fn open(options: &Options, object: &[u8]) -> Result<(Dataplane, Adopt
         )?;
     }
     let mut unpinned = Vec::new();
-    for attached in tracepoints::attach_all(pin_dir, &ebpf)? {
+    for attached in tracepoints::attach_all(pin_dir, &ebpf, &scope)? {
         warnings.extend(attached.warning);
         unpinned.extend(attached.unpinned);
     }
@@ -66,9 +68,16 @@ fn load_object(
     object: &[u8],
     shapes: &[Shape],
     adoption: &Adoption,
+    scope: &io::Result<Scope>,
 ) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
     loader.override_global(names::RODATA_HZ, &options.hz, true);
+    if let Ok(scope) = scope {
+        loader.override_global(names::RODATA_IFINDEX_AT, &scope.offsets.ifindex, true);
+        loader.override_global(names::RODATA_NET_AT, &scope.offsets.net, true);
+        loader.override_global(names::RODATA_INUM_AT, &scope.offsets.inum, true);
+        loader.override_global(names::RODATA_NETNS, &scope.namespace, true);
+    }
     for shape in shapes {
         loader.map_max_entries(shape.name, shape.entries);
         // With a pin path aya opens the pinned map instead of creating one. Its shape was checked.
@@ -118,10 +127,10 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneErro
         .ok_or(DataplaneError::ObjectLacks { what: "program", name })?;
     let loaded = match program {
         Program::Xdp(xdp) => xdp.load(),
-        Program::TracePoint(tracepoint) => tracepoint.load(),
+        Program::RawTracePoint(tracepoint) => tracepoint.load(),
         _ => {
             return Err(DataplaneError::ObjectLacks {
-                what: "XDP or tracepoint program",
+                what: "XDP or raw tracepoint program",
                 name,
             });
         }

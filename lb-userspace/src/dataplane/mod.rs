@@ -12,7 +12,6 @@ mod load;
 mod lock;
 mod maps;
 mod packet_log;
-mod perf;
 mod pins;
 mod refusal;
 mod stats;
@@ -20,6 +19,7 @@ mod sweep;
 mod sys;
 mod tracepoints;
 mod unload;
+mod vmlinux;
 mod xdp_query;
 
 use std::fmt;
@@ -162,7 +162,7 @@ pub struct Dataplane {
 
 impl Dataplane {
     /// Loads the object with fresh maps, or with those that are pinned if they fit. Attaches nothing but the
-    /// tracepoints. The caller holds the [`lock`].
+    /// tracepoints, which count the network namespace of the calling thread. The caller holds the [`lock`].
     pub fn open(options: &Options) -> Result<(Self, Adoption), DataplaneError> {
         let object = match options.log {
             LogObject::Off => BPF_OBJECT,

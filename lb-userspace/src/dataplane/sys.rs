@@ -3,7 +3,7 @@
 //!
 //! Source: include/uapi/linux/bpf.h; numbers there are ABI.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -20,7 +20,6 @@ pub(super) const XDP_NATIVE: u32 = 1 << 2;
 pub(super) const XDP_GENERIC: u32 = 1 << 1;
 
 const ATTACH_XDP: u32 = 37;
-const ATTACH_PERF_EVENT: u32 = 41;
 
 #[derive(Clone, Copy)]
 #[repr(i64)]
@@ -28,6 +27,7 @@ pub(super) enum Command {
     ObjPin = 6,
     ObjGet = 7,
     ObjGetInfoByFd = 15,
+    RawTracepointOpen = 17,
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
     LinkCreate = 28,
@@ -59,6 +59,14 @@ struct LinkCreateAttr {
     attach_type: u32,
     flags: u32,
     bpf_cookie: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct RawTracepointAttr {
+    name: u64,
+    prog_fd: u32,
+    pad: u32,
 }
 
 #[repr(C)]
@@ -170,15 +178,14 @@ pub(super) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32, mode: u32) 
     bpf(Command::LinkCreate, &mut attr).map(owned)
 }
 
-/// Attaches a tracepoint program to an open perf event.
-pub(super) fn link_create_perf(program: BorrowedFd<'_>, event: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut attr = LinkCreateAttr {
+/// Attaches a program to a raw tracepoint; it runs on every CPU, in every network namespace.
+pub(super) fn link_create_raw_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = RawTracepointAttr {
+        name: tracepoint.as_ptr() as u64,
         prog_fd: raw(program),
-        target: raw(event),
-        attach_type: ATTACH_PERF_EVENT,
         ..Zeroable::zeroed()
     };
-    bpf(Command::LinkCreate, &mut attr).map(owned)
+    bpf(Command::RawTracepointOpen, &mut attr).map(owned)
 }
 
 /// Swaps the program of a link; no packet sees neither.

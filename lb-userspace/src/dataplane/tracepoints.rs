@@ -1,31 +1,54 @@
 //! Counts what the kernel fails to transmit after the program said redirect: programs on the tracepoints
 //! `xdp:xdp_redirect_err` and `xdp:xdp_devmap_xmit`. Not having them is a warning, never a failed start.
 //!
+//! Tracepoints know no network namespace, and interface numbers repeat between them: the programs compare the
+//! namespace of the interface with the agent's (`vmlinux.rs` says where the kernel keeps it).
+//!
 //! Tracepoint links cannot swap their program, so a new agent detaches the old one first: for a moment nothing is
 //! counted, rather than twice.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::Ebpf;
 use lb_common::names;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 
 use super::error::DataplaneError;
 use super::load::program_fd;
-use super::{Warning, perf, pins, sys};
+use super::vmlinux::NetOffsets;
+use super::{Warning, pins, sys};
 
-/// (program, tracepoint of category `xdp`).
-const TRACEPOINTS: [(&str, &str); 2] = [
-    (names::PROGRAM_REDIRECT_ERR, "xdp_redirect_err"),
-    (names::PROGRAM_DEVMAP_XMIT, "xdp_devmap_xmit"),
+/// (program, raw tracepoint).
+const TRACEPOINTS: [(&str, &CStr); 2] = [
+    (names::PROGRAM_REDIRECT_ERR, c"xdp_redirect_err"),
+    (names::PROGRAM_DEVMAP_XMIT, c"xdp_devmap_xmit"),
 ];
 
-/// Where tracefs may be mounted.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+/// The namespace's number, as the kernel keeps it in `net.ns.inum`.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// What the programs have to know to count this network namespace alone.
+#[derive(Debug)]
+pub(super) struct Scope {
+    /// Where the kernel keeps what.
+    pub(super) offsets: NetOffsets,
+    /// Number of the network namespace.
+    pub(super) namespace: u32,
+}
+
+impl Scope {
+    /// Of this kernel and this thread.
+    pub(super) fn of_this_thread() -> io::Result<Self> {
+        Ok(Self {
+            offsets: NetOffsets::of_this_kernel()?,
+            namespace: fs::metadata(OWN_NAMESPACE)?.ino() as u32,
+        })
+    }
+}
 
 /// What came of one tracepoint.
 #[derive(Debug, Default)]
@@ -36,28 +59,35 @@ pub(super) struct Attached {
     pub(super) unpinned: Option<OwnedFd>,
 }
 
-/// Attaches and pins both.
-pub(super) fn attach_all(pin_dir: &Path, ebpf: &Ebpf) -> Result<Vec<Attached>, DataplaneError> {
-    let attach = |(program, tracepoint)| attach(pin_dir, ebpf, program, tracepoint);
+/// Attaches and pins both; neither without a `scope`.
+pub(super) fn attach_all(
+    pin_dir: &Path,
+    ebpf: &Ebpf,
+    scope: &io::Result<Scope>,
+) -> Result<Vec<Attached>, DataplaneError> {
+    let attach = |(program, tracepoint)| attach(pin_dir, ebpf, scope, program, tracepoint);
     TRACEPOINTS.into_iter().map(attach).collect()
 }
 
 fn attach(
     pin_dir: &Path,
     ebpf: &Ebpf,
+    scope: &io::Result<Scope>,
     program: &'static str,
-    tracepoint: &'static str,
+    tracepoint: &'static CStr,
 ) -> Result<Attached, DataplaneError> {
     let path = pins::trace_path(pin_dir, program);
     let program = program_fd(ebpf, program)?;
     pins::remove(&path)?;
-    let link = match link(program.as_fd(), tracepoint) {
+    let link = match scope {
+        Ok(_) => sys::link_create_raw_tracepoint(program.as_fd(), tracepoint).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let tracepoint = tracepoint.to_str().unwrap_or_default();
+    let link = match link {
         Ok(link) => link,
-        Err(error) => {
-            let warning = Some(Warning::NotCounting {
-                tracepoint,
-                reason: error.to_string(),
-            });
+        Err(reason) => {
+            let warning = Some(Warning::NotCounting { tracepoint, reason });
             return Ok(Attached {
                 warning,
                 unpinned: None,
@@ -77,32 +107,4 @@ fn attach(
             })
         }
     }
-}
-
-fn link(program: BorrowedFd<'_>, tracepoint: &str) -> io::Result<OwnedFd> {
-    let event = perf::event_of_tracepoint(id(tracepoint)?)?;
-    sys::link_create_perf(program, event.as_fd())
-}
-
-/// The kernel's number of a tracepoint, from tracefs where it is mounted, else from an instance of our own.
-fn id(tracepoint: &str) -> io::Result<u64> {
-    let relative = format!("events/xdp/{tracepoint}/id");
-    let mounted = TRACEFS
-        .into_iter()
-        .find_map(|root| File::open(Path::new(root).join(&relative)).ok());
-    let mut file = match mounted {
-        Some(file) => file,
-        None => {
-            let root = perf::detached_tracefs()?;
-            File::from(openat(
-                root,
-                relative.as_str(),
-                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )?)
-        }
-    };
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    text.trim().parse().map_err(io::Error::other)
 }

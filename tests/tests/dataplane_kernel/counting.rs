@@ -72,6 +72,24 @@ fn nothing_is_counted_where_frames_arrive() -> Result<()> {
     Ok(())
 }
 
+/// Interface numbers repeat between network namespaces.
+#[test]
+fn what_another_network_namespace_loses_is_not_counted_here() -> Result<()> {
+    require!("ip", "ethtool");
+    let (here, elsewhere) = (Live::start(Peers::Receive)?, Live::start(Peers::Lose)?);
+    let [vip, _] = Live::vips();
+    elsewhere.echo(vip)?;
+    elsewhere.stage.namespace.ip("link set y0 down")?;
+    elsewhere.syn(vip, 20_000)?;
+    for ifindex in [CLIENT_SIDE, BACKEND_SIDE] {
+        wait_until("the loss elsewhere", PATIENCE, || {
+            Ok(errors(&elsewhere, ifindex)? != TxErrors::default())
+        })?;
+        assert_eq!(errors(&here, ifindex)?, TxErrors::default());
+    }
+    Ok(())
+}
+
 #[test]
 fn the_logging_object_has_a_line_for_a_packet() -> Result<()> {
     require!("ip", "ethtool");

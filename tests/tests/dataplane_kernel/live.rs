@@ -66,7 +66,7 @@ impl Live {
             log,
             ..stage.options()?
         };
-        let (mut dataplane, _) = Dataplane::open(&options)?;
+        let (mut dataplane, _) = stage.namespace.enter(|| Dataplane::open(&options))??;
         for ifname in ["x0", "y0"] {
             stage.attach(&mut dataplane, ifname)??;
         }
