@@ -23,7 +23,21 @@ pub struct Agent {
     client: Client,
     config: PathBuf,
     log: PathBuf,
+    launch: Launch,
     end: End,
+}
+
+/// How the agent's process is started, where that matters.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// The config file; `None`: `xlb.toml` in the room.
+    pub config: Option<PathBuf>,
+    /// Words before `xlb`, such as `setpriv` with its options.
+    pub before: Vec<String>,
+    /// More arguments of `xlb run`.
+    pub arguments: Vec<String>,
+    /// More of the environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What dropping an [`Agent`] does.
@@ -44,8 +58,13 @@ impl Agent {
 
     /// As [`Agent::start`] with an `[agent]` section of the test's own.
     pub fn start_with(topology: &Topology, section: &str, services: &str) -> Result<Self> {
+        Self::launch(topology, section, services, Launch::default())
+    }
+
+    /// As [`Agent::start_with`], in a process of the test's own making.
+    pub fn launch(topology: &Topology, section: &str, services: &str, launch: Launch) -> Result<Self> {
         let room = &topology.room;
-        let config = room.file("xlb.toml");
+        let config = launch.config.clone().unwrap_or_else(|| room.file("xlb.toml"));
         fs::write(&config, format!("{section}\n{services}")).with_context(|| format!("write {}", config.display()))?;
         let client = Client::new(room, &topology.balancer);
         let mut agent = Self {
@@ -53,6 +72,7 @@ impl Agent {
             client,
             config,
             log: room.file("agent.log"),
+            launch,
             end: End::Unload,
         };
         agent.run(&topology.balancer)?;
@@ -61,11 +81,16 @@ impl Agent {
 
     /// Starts the agent (again) and waits until it answers.
     pub fn run(&mut self, balancer: &Namespace) -> Result<()> {
-        let mut command = balancer.command(&xlb_binary()?.to_string_lossy());
+        let own = xlb_binary()?.to_string_lossy().into_owned();
+        let mut words = self.launch.before.iter().chain([&own]);
+        let mut command = balancer.command(words.next().context("a program")?);
         command
+            .args(words)
             .args(["run", "--config"])
             .arg(&self.config)
-            .env("XLB_LOG", "info");
+            .args(&self.launch.arguments)
+            .env("XLB_LOG", "info")
+            .envs(self.launch.environment.iter().cloned());
         self.process = Some(Process::start("xlb run", &mut command, &self.log)?);
         let (client, log) = (self.client.clone(), self.log.clone());
         let process = self.process.as_mut().context("just started")?;

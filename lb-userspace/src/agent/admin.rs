@@ -60,6 +60,11 @@ impl Admin {
         self.last_error.load_full()
     }
 
+    /// What is desired now; waits for a change that is being made.
+    pub(super) async fn running(&self) -> Arc<Desired> {
+        Arc::clone(&*self.desired.lock().await)
+    }
+
     /// Reads the file again. A bad file changes nothing.
     pub async fn reload(&self, by: &str) -> Result<Reloaded, ApiError> {
         let mut current = self.desired.lock().await;

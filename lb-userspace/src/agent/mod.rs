@@ -8,8 +8,10 @@ mod network;
 mod presence;
 mod run;
 mod stage;
+mod watch;
 
 pub use admin::{Admin, ReloadFailure, Store};
 pub use desired::{Change, Desired, DesiredError, Override};
 pub use presence::address_view;
 pub use run::{AgentError, RunOptions, run};
+pub use stage::{StageError, Staged};

@@ -12,7 +12,7 @@ use super::admin::Admin;
 use super::desired::{Desired, DesiredError};
 use super::kernel::{Kernel, forward_packet_log, origin};
 use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
-use super::presence;
+use super::{presence, watch as file_watch};
 use crate::api::{self, ApiState};
 use crate::dataplane::{DataplaneError, LogObject};
 use crate::health;
@@ -158,6 +158,7 @@ async fn serve(
     if let Ok(Some(listener)) = http {
         runtime.spawn(api::serve_http(listener, state));
     }
+    runtime.spawn(file_watch::run(desired.path.clone(), Arc::clone(&admin)));
     let generation = snapshot.borrow().generation;
     tracing::info!(
         object = "agent",

@@ -77,12 +77,15 @@ pub(super) fn agent(table: &DeTable<'_>, span: Span, found: &mut Findings) -> Ra
         socket: section
             .read("socket", found, socket_path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
+        socket_group: section.read("socket_group", found, group),
         http: section
             .read("http", found, listener)
             .unwrap_or_else(|| Located::new(DEFAULT_HTTP.parse().ok(), Span::default())),
         pin_dir: section
             .read("pin_dir", found, absolute_path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_PIN_DIR)),
+        watch: section.read("watch", found, reader::boolean).unwrap_or(true),
+        sandbox: section.read("sandbox", found, reader::boolean).unwrap_or(true),
     };
     section.close(found);
     raw
@@ -185,6 +188,19 @@ fn socket_path(value: &Value<'_>, found: &mut Findings) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// Whether there is such a group is for the host that runs the agent to say, at start.
+fn group(value: &Value<'_>, found: &mut Findings) -> Option<String> {
+    let text = reader::text(value, found)?;
+    let name = text.value.as_str();
+    if !name.is_empty() && !name.contains(|c: char| c == ':' || c == '/' || c.is_whitespace() || c.is_control()) {
+        return Some(text.value);
+    }
+    let message = format!("{name:?} is not a group");
+    let finding = Finding::new(&codes::BAD_GROUP, message, text.span, "wanted a group's name or number");
+    found.add(finding.help("'getent group' lists the groups of this host"));
+    None
 }
 
 fn listener(value: &Value<'_>, found: &mut Findings) -> Option<Located<Option<std::net::SocketAddr>>> {

@@ -56,6 +56,8 @@ codes! {
         "http takes ADDRESS:PORT, such as \"127.0.0.1:9180\" or \"[::1]:9180\", or \"off\".";
     CHECK_KIND = "XLB0113" Error "check without one kind"
         "A check has exactly one of tcp = {} and http = { ... }.";
+    BAD_GROUP = "XLB0125" Error "not a group"
+        "socket_group takes the name of a group of the host, or its number in quotes. Its members may use the API as the agent's own user may.";
     NOT_IN_RELEASE = "XLB0201" Error "mode not in this release"
         "The modes dsr_l2, dsr_ipip and dsr_gue come with a later release. Use full_nat, which needs nothing on the backends, or gateway, where the backends route through xlb.";
     PORT_ZERO = "XLB0202" Error "port 0"

@@ -48,10 +48,16 @@ pub struct AgentConfig {
     pub rst_per_second: u32,
     /// API socket.
     pub socket: PathBuf,
+    /// Group that may use the API socket, by name or number; `None`: the agent's own.
+    pub socket_group: Option<String>,
     /// Read-only HTTP listener; `None` switches it off.
     pub http: Option<SocketAddr>,
     /// Directory of pinned maps, programs and links.
     pub pin_dir: PathBuf,
+    /// Whether a change of the config file is reloaded by itself.
+    pub watch: bool,
+    /// Whether the agent gives up the files and capabilities that it does not need.
+    pub sandbox: bool,
 }
 
 /// How the XDP program is attached.

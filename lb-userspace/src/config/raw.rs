@@ -31,9 +31,12 @@ pub(super) struct RawAgent {
     pub(super) hash_seed: u32,
     pub(super) rst_per_second: u32,
     pub(super) socket: PathBuf,
+    pub(super) socket_group: Option<String>,
     /// An empty place: the default is in force.
     pub(super) http: Located<Option<SocketAddr>>,
     pub(super) pin_dir: PathBuf,
+    pub(super) watch: bool,
+    pub(super) sandbox: bool,
 }
 
 /// One `[[service]]`.

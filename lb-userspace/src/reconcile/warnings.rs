@@ -171,6 +171,8 @@ fn restart_only(running: &Config, wanted: &Config) -> Option<WarningView> {
     let (old, new) = (&running.agent, &wanted.agent);
     let keys = [
         ("socket", old.socket == new.socket),
+        ("socket_group", old.socket_group == new.socket_group),
+        ("sandbox", old.sandbox == new.sandbox),
         ("http", old.http == new.http),
         ("pin_dir", old.pin_dir == new.pin_dir),
         ("xdp_mode", old.xdp_mode == new.xdp_mode),

@@ -76,6 +76,8 @@ rst_per_second = -1
 socket = "run/xlb.sock"
 http = "localhost:9180"
 pin_dir = 7
+socket_group = "a group"
+watch = "on"
 [limits]
 connections = 1.5
 services = 0
