@@ -1,6 +1,9 @@
 //! Replaces the config file in one step: a temporary file beside it, fsync, rename, fsync of the directory. At every
 //! moment the path holds either the whole old or the whole new text.
 //!
+//! Killed anywhere in between, or on a full disk, it leaves the old text (tests/tests/write_back.rs kills it before and
+//! after each system call and makes each of them fail).
+//!
 //! It refuses what a rename would break: a symlink (the link would be replaced by a file), a file without write
 //! permission (someone said "do not write"), a file that is not what the agent read.
 
@@ -11,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// A new text on disk that is not in place yet; dropped without [`Staged::commit`], it is deleted.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub struct Staged {
     target: PathBuf,
     temporary: PathBuf,
     expected: String,
@@ -26,7 +29,7 @@ enum State {
 
 /// Why the file was not replaced.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StageError {
+pub enum StageError {
     /// It is a symlink.
     #[error("config {} is a symlink; replacing it would cut the link", .0.display())]
     Symlink(PathBuf),
@@ -58,7 +61,7 @@ pub(super) enum StageError {
 
 impl Staged {
     /// Writes `text` beside `target`, which must hold `expected`.
-    pub(super) fn write(target: &Path, expected: &str, text: &str) -> Result<Self, StageError> {
+    pub fn write(target: &Path, expected: &str, text: &str) -> Result<Self, StageError> {
         let metadata = fs::symlink_metadata(target).map_err(io_error(target, "stat"))?;
         if metadata.file_type().is_symlink() {
             return Err(StageError::Symlink(target.to_owned()));
@@ -91,7 +94,7 @@ impl Staged {
     }
 
     /// Puts the new text in place.
-    pub(super) fn commit(mut self) -> Result<(), StageError> {
+    pub fn commit(mut self) -> Result<(), StageError> {
         unchanged(&self.target, &self.expected)?;
         fs::rename(&self.temporary, &self.target).map_err(io_error(&self.target, "rename the new text into place"))?;
         self.state = State::Committed;

@@ -35,6 +35,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         "nftables",
         "what a firewall does to health checks and to frames that skip it",
     ),
+    tool(
+        "strace",
+        "strace",
+        "kills a write-back at each of its system calls, and makes them fail",
+    ),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {
         service: Some("nginx"),
