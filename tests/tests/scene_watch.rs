@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xlb_tests::agent::{Agent, Launch, agent_section};
 use xlb_tests::alone::shared;
-use xlb_tests::client::backends;
+use xlb_tests::client::{BackendStatus, backends};
 use xlb_tests::config_text::ServiceText;
 use xlb_tests::require;
 use xlb_tests::topology::{Plan, Topology};
@@ -30,7 +30,7 @@ fn in_force(agent: &Agent, mark: &str) -> Result<()> {
     agent.client().wait_for(&format!("{mark} to be in force"), |status| {
         // Those of earlier texts are shown as removed for a while.
         let rows = backends(status);
-        let names: Vec<_> = rows.iter().filter(|row| row.is_up()).map(|row| row.name()).collect();
+        let names: Vec<_> = rows.iter().filter(|row| row.is_up()).map(BackendStatus::name).collect();
         names == [mark] && status["agent"]["config"]["last_error"] == Value::Null
     })
 }
