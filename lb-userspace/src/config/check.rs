@@ -75,6 +75,7 @@ fn service(raw: RawService) -> Option<ServiceConfig> {
         internal_port: raw.internal_port.map(|port| port.value),
         check: raw.check.map(|check| check.value),
         on_miss: raw.on_miss,
+        panic: raw.panic,
         backends,
     })
 }

@@ -33,8 +33,8 @@ pub use agent::{DEFAULT_HTTP, DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 pub use codes::{CODES, Code, explain};
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    AgentConfig, BackendConfig, Check, CheckKind, Config, Limits, Mode, OnMiss, PortRange, Protocol, ServiceConfig,
-    Timeouts, TxChoice, XdpMode,
+    AgentConfig, BackendConfig, Check, CheckKind, Config, Limits, Mode, OnMiss, Panic, PortRange, Protocol,
+    ServiceConfig, Timeouts, TxChoice, XdpMode,
 };
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lb_common::limits;
 
-pub use service::{BackendConfig, Check, CheckKind, Mode, OnMiss, Protocol, ServiceConfig};
+pub use service::{BackendConfig, Check, CheckKind, Mode, OnMiss, Panic, Protocol, ServiceConfig};
 
 /// A config without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::findings::{Located, Span};
-use super::{Check, Limits, Mode, OnMiss, PortRange, Protocol, Timeouts, TxChoice, XdpMode};
+use super::{Check, Limits, Mode, OnMiss, Panic, PortRange, Protocol, Timeouts, TxChoice, XdpMode};
 
 /// The whole file. What could not be read is absent and was reported.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub(super) struct RawService {
     pub(super) internal_port: Option<Located<u16>>,
     pub(super) check: Option<Located<Check>>,
     pub(super) on_miss: OnMiss,
+    pub(super) panic: Panic,
     pub(super) backends: Vec<RawBackend>,
     pub(super) span: Span,
 }

@@ -7,7 +7,7 @@ use super::findings::{Finding, Findings, Located, Span};
 use super::raw::{RawBackend, RawService};
 use super::reader::{self, Section, Value};
 use super::words::{self, MAX_NAME_BYTES, NameOf};
-use super::{Mode, OnMiss, Protocol, probe};
+use super::{Mode, OnMiss, Panic, Protocol, probe};
 
 /// Weight of a backend that names none.
 pub const DEFAULT_WEIGHT: u32 = 100;
@@ -16,6 +16,7 @@ pub const MAX_WEIGHT: u32 = 1_000;
 
 const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 const ON_MISS: &[(&str, OnMiss)] = &[("reset", OnMiss::Reset), ("drop", OnMiss::Drop)];
+const PANIC: &[(&str, Panic)] = &[("refuse", Panic::Refuse), ("use_all", Panic::UseAll)];
 /// `None`: a later release.
 const MODES: &[(&str, Option<Mode>)] = &[
     ("full_nat", Some(Mode::FullNat)),
@@ -51,6 +52,9 @@ pub(super) fn service(table: &DeTable<'_>, span: Span, found: &mut Findings) -> 
         on_miss: section
             .read("on_miss", found, |value, found| reader::word(value, ON_MISS, found))
             .unwrap_or(OnMiss::Reset),
+        panic: section
+            .read("panic", found, |value, found| reader::word(value, PANIC, found))
+            .unwrap_or(Panic::Refuse),
         backends: section
             .take("backend")
             .map(|value| reader::tables(value, "tables, as in [[service.backend]]", found))

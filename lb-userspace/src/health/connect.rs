@@ -107,7 +107,8 @@ async fn establish(socket: Socket, probe: &Probe) -> Result<TcpStream, Failed> {
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault(&error))?;
     loop {
         stream.writable().await.map_err(|error| fault(&error))?;
-        if let Some(unreachable) = icmp::heard(&stream) {
+        let own = stream.local_addr().ok().map(|own| own.ip());
+        if let Some(unreachable) = icmp::heard(&stream, own) {
             return Err(Failed::Verdict(PortVerdict::Unreachable(unreachable)));
         }
         if let Some(error) = stream.take_error().map_err(|error| fault(&error))? {
@@ -128,9 +129,9 @@ fn refusal(error: &io::Error, probe: &Probe) -> Failed {
         Some(libc::ECONNREFUSED) => PortVerdict::Refused,
         // The kernel says this only of a connection that stood: the reset came before we looked.
         Some(libc::ECONNRESET | libc::EPIPE) => PortVerdict::AcceptedThenClosed,
-        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => PortVerdict::Unreachable(Unreachable::Host),
+        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => PortVerdict::Unreachable(Unreachable::Host(None)),
         // EINVAL: a blackhole route.
-        Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EINVAL) => PortVerdict::Unreachable(Unreachable::Network),
+        Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EINVAL) => PortVerdict::Unreachable(Unreachable::Network(None)),
         Some(libc::EACCES | libc::EPERM) => PortVerdict::Unreachable(Unreachable::Prohibited(None)),
         Some(libc::ETIMEDOUT) => return Failed::TimedOut,
         Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) if has_source(probe) => return Failed::PortTaken,
@@ -173,7 +174,7 @@ async fn silence(probe: &Probe, shared: &Shared) -> PortVerdict {
         return filtered;
     };
     match neigh::silence_of(netlink, probe.target.ip(), probe.source).await {
-        Ok(Some(Silence::Host)) => PortVerdict::Unreachable(Unreachable::Host),
+        Ok(Some(Silence::Host)) => PortVerdict::Unreachable(Unreachable::Host(None)),
         Ok(Some(Silence::Gateway(gateway))) => PortVerdict::Unreachable(Unreachable::Gateway(gateway)),
         Ok(None) => filtered,
         Err(error) => {

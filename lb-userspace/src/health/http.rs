@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::Probe;
+use super::sentence::printable;
 use super::tap::{Ear, Heard, Tap};
-use super::verdict::{PortVerdict, ProbeFault};
+use super::verdict::{PortVerdict, ProbeFault, Speaks};
 
 /// What to ask for and what to accept.
 pub(super) struct Exchange<'a> {
@@ -65,9 +66,7 @@ fn explain(heard: &Heard, error: &hyper::Error) -> PortVerdict {
     let start = b"HTTP/";
     let compared = heard.first.len().min(start.len());
     if heard.first.get(..compared) != start.get(..compared) {
-        return PortVerdict::WrongProtocol {
-            seen: printable(&heard.first),
-        };
+        return wrong(heard);
     }
     if heard.ended {
         return PortVerdict::AcceptedThenClosed;
@@ -75,18 +74,14 @@ fn explain(heard: &Heard, error: &hyper::Error) -> PortVerdict {
     if heard.first.is_empty() {
         return PortVerdict::Error(ProbeFault::Other(error.to_string()));
     }
-    PortVerdict::WrongProtocol {
-        seen: printable(&heard.first),
-    }
+    wrong(heard)
 }
 
-/// Up to the first line's end, as text; what is not text as `\x16`.
-fn printable(bytes: &[u8]) -> String {
-    let line = bytes
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .next()
-        .unwrap_or_default();
-    format!("\"{}\"", line.escape_ascii())
+fn wrong(heard: &Heard) -> PortVerdict {
+    PortVerdict::WrongProtocol {
+        seen: printable(&heard.first),
+        speaks: Speaks::NotHttp,
+    }
 }
 
 #[cfg(test)]
@@ -106,11 +101,5 @@ mod tests {
         exchange.host = Some("www.example.org");
         let by_name = request(&exchange, target).expect("a request");
         assert_eq!(by_name.headers()[HOST], "www.example.org");
-    }
-
-    #[test]
-    fn a_tls_alert_is_shown_in_hex_and_a_banner_up_to_its_line_end() {
-        assert_eq!(printable(b"\x15\x03\x01"), "\"\\x15\\x03\\x01\"");
-        assert_eq!(printable(b"SSH-2.0-x\r\nmore"), "\"SSH-2.0-x\"");
     }
 }

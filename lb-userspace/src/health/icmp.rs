@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::Domain;
 
+use super::sentence::other_than;
 use super::verdict::Unreachable;
 
 /// Type 3 of RFC 792.
@@ -38,9 +39,11 @@ fn set(socket: &impl AsFd, domain: Domain, value: &bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The first ICMP error that decides, if one has arrived.
-pub(super) fn heard(socket: &impl AsRawFd) -> Option<Unreachable> {
-    while let Some(error) = next(socket) {
+/// The first ICMP error that decides, if one has arrived. `own` is this end of the connection: an error that this host
+/// sends itself (a neighbour that does not answer) names nobody.
+pub(super) fn heard(socket: &impl AsRawFd, own: Option<IpAddr>) -> Option<Unreachable> {
+    while let Some(mut error) = next(socket) {
+        error.sender = other_than(own, error.sender);
         if let Some(unreachable) = decide(&error) {
             return Some(unreachable);
         }
@@ -86,22 +89,22 @@ fn next(socket: &impl AsRawFd) -> Option<Error> {
 fn decide(error: &Error) -> Option<Unreachable> {
     match (error.origin, error.kind, error.code) {
         (libc::SO_EE_ORIGIN_ICMP, V4_UNREACHABLE, code) => match code {
-            0 | 6 | 11 => Some(Unreachable::Network),
-            1 | 7 | 8 | 12 => Some(Unreachable::Host),
+            0 | 6 | 11 => Some(Unreachable::Network(error.sender)),
+            1 | 7 | 8 | 12 => Some(Unreachable::Host(error.sender)),
             3 => Some(Unreachable::Port(error.sender)),
             9 | 10 | 13..=15 => Some(Unreachable::Prohibited(error.sender)),
             _ => None,
         },
         (libc::SO_EE_ORIGIN_ICMP6, V6_UNREACHABLE, code) => match code {
-            0 | 2 => Some(Unreachable::Network),
-            3 => Some(Unreachable::Host),
+            0 | 2 => Some(Unreachable::Network(error.sender)),
+            3 => Some(Unreachable::Host(error.sender)),
             4 => Some(Unreachable::Port(error.sender)),
             1 | 5 | 6 => Some(Unreachable::Prohibited(error.sender)),
             _ => None,
         },
         // A routing loop, or a path longer than our TTL: the network does not lead there.
         (libc::SO_EE_ORIGIN_ICMP, V4_TIME_EXCEEDED, _) | (libc::SO_EE_ORIGIN_ICMP6, V6_TIME_EXCEEDED, _) => {
-            Some(Unreachable::Network)
+            Some(Unreachable::Network(error.sender))
         }
         _ => None,
     }

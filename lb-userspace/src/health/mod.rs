@@ -16,11 +16,12 @@ mod http;
 mod icmp;
 mod pulse;
 mod scheduler;
+mod sentence;
 mod tap;
 mod verdict;
 
 pub use scheduler::start;
-pub use verdict::{Judgement, PortVerdict, ProbeFault, Unreachable};
+pub use verdict::{BadBody, BodyEnd, Judgement, PortVerdict, ProbeFault, Speaks, TlsCause, Unreachable};
 
 /// One probe: what is checked, how, how often.
 #[derive(Clone, Debug, PartialEq, Eq)]

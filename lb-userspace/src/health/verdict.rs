@@ -1,7 +1,7 @@
-//! What a probe found, in one word for machines and one sentence with the next step for people. Pure.
+//! What a probe found: one word for machines, a finer cause, what it counts as. Pure; the sentences for people are in
+//! [`super::sentence`].
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -20,30 +20,103 @@ pub enum PortVerdict {
     AcceptedThenClosed,
     /// The connection was accepted and nothing came within the timeout.
     Silent(Duration),
-    /// The answer was not HTTP.
+    /// The answer was not in the protocol of the check.
     WrongProtocol {
         /// Its first bytes, made printable.
         seen: String,
+        /// What the other side seems to speak.
+        speaks: Speaks,
     },
+    /// The other side speaks TLS, and no session came about.
+    Tls(Box<TlsCause>),
     /// HTTP, with a status that is not accepted.
     BadStatus(u16),
+    /// HTTP with a good status, and a body without the wanted text.
+    BadBody(Box<BadBody>),
     /// The probe could not be made: says nothing about the backend.
     Error(ProbeFault),
 }
 
-/// Who says that there is no way.
+/// Who says that there is no way. A sender is absent when it is this host itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreachable {
     /// The host does not answer ARP or neighbour discovery, or a router says so.
-    Host,
+    Host(Option<IpAddr>),
     /// No route, here or at a router.
-    Network,
+    Network(Option<IpAddr>),
     /// Our gateway towards the host does not answer ARP or neighbour discovery.
     Gateway(IpAddr),
     /// ICMP port unreachable: a firewall that rejects, for a TCP server never says that.
     Port(Option<IpAddr>),
     /// ICMP administratively prohibited, or a `prohibit` route of our own (then nobody is named).
     Prohibited(Option<IpAddr>),
+}
+
+/// What a server that does not speak the protocol of the check seems to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Nothing we know, to an `http` check.
+    NotHttp,
+    /// TLS, to an `http` check.
+    Tls,
+    /// Plain HTTP, to an `https` check.
+    PlainHttp,
+    /// Nothing we know, to an `https` check.
+    NotTls,
+}
+
+/// Why no TLS session came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsCause {
+    /// The certificate is no longer valid; since when, in seconds since 1970.
+    Expired(Option<u64>),
+    /// The certificate is not valid yet; from when, in seconds since 1970.
+    NotYetValid(Option<u64>),
+    /// No root of the check has signed it.
+    UnknownIssuer,
+    /// The certificate is for other names.
+    WrongName {
+        /// What was asked for.
+        wanted: String,
+        /// What it is for.
+        present: Vec<String>,
+    },
+    /// The certificate is wrong in another way, in the verifier's words.
+    BadCertificate(String),
+    /// The server ended the handshake with this alert (RFC 8446, 6.2).
+    Alert(String),
+    /// No TLS version or cipher in common, in the library's words.
+    Version(String),
+    /// The server closed the connection in the middle of the handshake.
+    Closed,
+    /// Anything else, in the library's words.
+    Other(String),
+}
+
+/// A body without the wanted text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadBody {
+    /// What was looked for.
+    pub wanted: String,
+    /// How the body begins, made printable.
+    pub begins: String,
+    /// Bytes that were searched.
+    pub searched_bytes: usize,
+    /// Why the search ended.
+    pub end: BodyEnd,
+}
+
+/// Why the search of a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// It was the whole body.
+    Whole,
+    /// Only so much of a body is searched.
+    Limit,
+    /// The check's timeout.
+    Time,
+    /// The connection was closed in the middle of it.
+    Closed,
 }
 
 /// Why a probe could not be made.
@@ -79,15 +152,33 @@ impl PortVerdict {
             Self::Open => "open",
             Self::Refused => "refused",
             Self::Filtered(_) => "filtered",
+            Self::Unreachable(Unreachable::Prohibited(_)) => "prohibited",
             Self::Unreachable(_) => "unreachable",
             Self::AcceptedThenClosed => "accepted_then_closed",
             Self::Silent(_) => "silent",
             Self::WrongProtocol { .. } => "wrong_protocol",
+            Self::Tls(_) => "tls_error",
             Self::BadStatus(_) => "bad_status",
+            Self::BadBody(_) => "bad_body",
             Self::Error(ProbeFault::NoCheckPort(_)) => "no_check_port",
             Self::Error(ProbeFault::Late(_)) => "probe_late",
             Self::Error(_) => "error",
         }
+    }
+
+    /// The finer cause behind a word that has several; a fixed, small set.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable(why) => why.cause(),
+            Self::WrongProtocol { speaks, .. } => Some(speaks.as_str()),
+            Self::Tls(cause) => Some(cause.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Whether two verdicts are the same finding: word and cause, not times, codes or texts.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str() && self.cause() == other.cause()
     }
 
     /// What it counts as.
@@ -98,128 +189,51 @@ impl PortVerdict {
             _ => Judgement::Bad,
         }
     }
-
-    /// One sentence about `target`: what happened, what it means, what to do.
-    pub fn sentence(&self, target: SocketAddr) -> String {
-        let (ip, port) = (target.ip(), target.port());
-        match self {
-            Self::Open => format!("{target} answers"),
-            Self::Refused => format!(
-                "{target} refused the connection: nothing listens on internal port {port}; check the server's listen \
-                 address"
-            ),
-            Self::Filtered(waited) => format!(
-                "{target} did not answer within {}: the host is there, so something drops packets to internal port \
-                 {port}; check the firewall on {ip} and on the way to it",
-                text(*waited)
-            ),
-            Self::Unreachable(why) => why.sentence(target),
-            Self::AcceptedThenClosed => format!(
-                "{target} accepted the connection and closed it without an answer: a proxy without a server behind \
-                 it, or a TLS or connection limit; see the log of the server on internal port {port}"
-            ),
-            Self::Silent(waited) => format!(
-                "{target} accepted the connection and sent nothing within {}: the server hangs, is overloaded, or \
-                 waits for TLS; see its log, or raise the check's timeout",
-                text(*waited)
-            ),
-            Self::WrongProtocol { seen } => format!(
-                "{target} does not speak HTTP (it said {seen}): another server has internal port {port}, or it wants \
-                 TLS; check the port number"
-            ),
-            Self::BadStatus(code) => format!(
-                "{target} answered with HTTP status {code}: see the server's log, or correct path and status of the \
-                 check"
-            ),
-            Self::Error(fault) => format!("{target} could not be probed: {fault}"),
-        }
-    }
 }
 
 impl Unreachable {
-    fn sentence(self, target: SocketAddr) -> String {
-        let ip = target.ip();
-        let question = if ip.is_ipv4() { "ARP" } else { "neighbour solicitations" };
+    const fn cause(self) -> Option<&'static str> {
         match self {
-            Self::Host => format!(
-                "{target} is unreachable: host {ip} does not answer {question}, or a router reports it gone; check \
-                 that it is up and has this address"
-            ),
-            Self::Network => format!("{target} is unreachable: no route to {ip}; see 'ip route get {ip}'"),
-            Self::Gateway(gateway) => format!(
-                "{target} is unreachable: gateway {gateway} does not answer {question}; see 'ip route get {ip}' and \
-                 'ip neigh show {gateway}'"
-            ),
-            Self::Port(by) => format!(
-                "{target} is unreachable: a firewall{} rejects internal port {} (ICMP port unreachable); allow it there",
-                named(by),
-                target.port()
-            ),
-            Self::Prohibited(Some(by)) => format!(
-                "{target} is unreachable: administratively prohibited by {by}; allow internal port {} there",
-                target.port()
-            ),
-            Self::Prohibited(None) => format!(
-                "{target} is unreachable: prohibited on this host by a route or a firewall; see 'ip route get {ip}' \
-                 and 'nft list ruleset'"
-            ),
+            Self::Host(_) => Some("host"),
+            Self::Network(_) => Some("network"),
+            Self::Gateway(_) => Some("gateway"),
+            Self::Port(_) => Some("port"),
+            // Its word says it.
+            Self::Prohibited(_) => None,
         }
     }
 }
 
-impl fmt::Display for ProbeFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Speaks {
+    const fn as_str(self) -> &'static str {
         match self {
-            Self::NoCheckPort(range) => write!(
-                f,
-                "every port of check_ports {}-{} is in use towards it; widen check_ports or raise the interval",
-                range.start(),
-                range.end()
-            ),
-            Self::NoSource(Some(source)) => {
-                write!(
-                    f,
-                    "source address {source} is not an address of this host; see 'ip addr' and snat_addresses"
-                )
-            }
-            Self::NoSource(None) => f.write_str("this host has no usable address of that family; see 'ip addr'"),
-            Self::NoFiles => f.write_str("no file descriptors left; raise LimitNOFILE= of the agent"),
-            Self::Late(held_up) => write!(
-                f,
-                "it timed out while the agent itself got no CPU for {}; see the load of this host",
-                text(*held_up)
-            ),
-            Self::Other(text) => f.write_str(text),
+            Self::NotHttp => "not_http",
+            Self::Tls => "speaks_tls",
+            Self::PlainHttp => "speaks_plain_http",
+            Self::NotTls => "not_tls",
         }
     }
 }
 
-fn named(by: Option<IpAddr>) -> String {
-    by.map_or_else(String::new, |by| format!(" at {by}"))
-}
-
-/// `2 s`, `250 ms`.
-fn text(duration: Duration) -> String {
-    match duration.subsec_nanos() {
-        0 => format!("{} s", duration.as_secs()),
-        _ => format!("{} ms", duration.as_millis()),
+impl TlsCause {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Expired(_) => "expired",
+            Self::NotYetValid(_) => "not_yet_valid",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::WrongName { .. } => "wrong_name",
+            Self::BadCertificate(_) => "bad_certificate",
+            Self::Alert(_) => "alert",
+            Self::Version(_) => "protocol_version",
+            Self::Closed => "closed",
+            Self::Other(_) => "other",
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn target() -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 11], 8081))
-    }
-
-    #[test]
-    fn a_refusal_names_the_internal_port_and_the_next_step() {
-        let want = "10.0.0.11:8081 refused the connection: nothing listens on internal port 8081; check the server's \
-                    listen address";
-        assert_eq!(PortVerdict::Refused.sentence(target()), want);
-    }
 
     #[test]
     fn a_fault_of_ours_never_counts_against_the_backend() {
@@ -236,29 +250,25 @@ mod tests {
     }
 
     #[test]
-    fn exhausted_check_ports_have_a_word_of_their_own() {
-        let verdict = PortVerdict::Error(ProbeFault::NoCheckPort(9216..=9217));
-        assert_eq!(verdict.as_str(), "no_check_port");
-        assert!(verdict.sentence(target()).contains("check_ports 9216-9217"));
+    fn verdicts_are_alike_when_word_and_cause_are() {
+        let by = Some(IpAddr::from([10, 0, 0, 1]));
+        let host = PortVerdict::Unreachable(Unreachable::Host(None));
+        assert!(host.is_like(&PortVerdict::Unreachable(Unreachable::Host(by))));
+        assert!(!host.is_like(&PortVerdict::Unreachable(Unreachable::Network(None))));
+        assert!(PortVerdict::BadStatus(500).is_like(&PortVerdict::BadStatus(503)));
+        let expired = PortVerdict::Tls(Box::new(TlsCause::Expired(Some(1))));
+        assert!(!expired.is_like(&PortVerdict::Tls(Box::new(TlsCause::UnknownIssuer))));
+    }
+
+    #[test]
+    fn a_verdict_is_small_for_a_hundred_thousand_histories_hold_ten_each() {
+        assert!(size_of::<PortVerdict>() <= 40, "{}", size_of::<PortVerdict>());
     }
 
     #[test]
     fn every_verdict_is_explained_in_the_docs() {
         let page = include_str!("../../../docs/port-verdicts.md");
-        let verdicts = [
-            PortVerdict::Open,
-            PortVerdict::Refused,
-            PortVerdict::Filtered(Duration::ZERO),
-            PortVerdict::Unreachable(Unreachable::Host),
-            PortVerdict::AcceptedThenClosed,
-            PortVerdict::Silent(Duration::ZERO),
-            PortVerdict::WrongProtocol { seen: String::new() },
-            PortVerdict::BadStatus(500),
-            PortVerdict::Error(ProbeFault::NoCheckPort(1..=2)),
-            PortVerdict::Error(ProbeFault::Late(Duration::ZERO)),
-            PortVerdict::Error(ProbeFault::NoFiles),
-        ];
-        for verdict in verdicts {
+        for verdict in every() {
             let counts = match verdict.judgement() {
                 Judgement::Good => "good",
                 Judgement::Bad => "bad",
@@ -266,12 +276,58 @@ mod tests {
             };
             let row = format!("| `{}` | {counts} |", verdict.as_str());
             assert!(page.contains(&row), "docs/port-verdicts.md lacks {row}");
+            if let Some(cause) = verdict.cause() {
+                let row = format!("| `{}`: `{cause}` |", verdict.as_str());
+                assert!(page.contains(&row), "docs/port-verdicts.md lacks {row}");
+            }
         }
     }
 
-    #[test]
-    fn durations_are_written_with_a_unit() {
-        assert_eq!(text(Duration::from_secs(2)), "2 s");
-        assert_eq!(text(Duration::from_millis(1_500)), "1500 ms");
+    /// One of each word and cause.
+    fn every() -> Vec<PortVerdict> {
+        let text = || "x".to_owned();
+        let tls = [
+            TlsCause::Expired(None),
+            TlsCause::NotYetValid(None),
+            TlsCause::UnknownIssuer,
+            TlsCause::WrongName {
+                wanted: text(),
+                present: Vec::new(),
+            },
+            TlsCause::BadCertificate(text()),
+            TlsCause::Alert(text()),
+            TlsCause::Version(text()),
+            TlsCause::Closed,
+            TlsCause::Other(text()),
+        ];
+        let speaks = [Speaks::NotHttp, Speaks::Tls, Speaks::PlainHttp, Speaks::NotTls];
+        let unreachable = [
+            Unreachable::Host(None),
+            Unreachable::Network(None),
+            Unreachable::Gateway(IpAddr::from([10, 0, 0, 1])),
+            Unreachable::Port(None),
+            Unreachable::Prohibited(None),
+        ];
+        let mut all = vec![
+            PortVerdict::Open,
+            PortVerdict::Refused,
+            PortVerdict::Filtered(Duration::ZERO),
+            PortVerdict::AcceptedThenClosed,
+            PortVerdict::Silent(Duration::ZERO),
+            PortVerdict::BadStatus(500),
+            PortVerdict::BadBody(Box::new(BadBody {
+                wanted: text(),
+                begins: text(),
+                searched_bytes: 0,
+                end: BodyEnd::Whole,
+            })),
+            PortVerdict::Error(ProbeFault::NoCheckPort(1..=2)),
+            PortVerdict::Error(ProbeFault::Late(Duration::ZERO)),
+            PortVerdict::Error(ProbeFault::NoFiles),
+        ];
+        all.extend(unreachable.map(PortVerdict::Unreachable));
+        all.extend(tls.map(|cause| PortVerdict::Tls(Box::new(cause))));
+        all.extend(speaks.map(|speaks| PortVerdict::WrongProtocol { seen: text(), speaks }));
+        all
     }
 }

@@ -3,11 +3,17 @@
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::encode::{Encoded, counter, family, gauge};
-use crate::view::{BackendState, BackendView, ServiceView, StatusView, Verdict, approximate};
+use super::encode::{Encoded, counter, family, flag, gauge};
+use crate::config::Panic;
+use crate::view::{
+    AllDownView, BackendState, BackendView, ServiceState, ServiceView, StatusView, Verdict, approximate,
+};
 
 /// Name, help and value of one family per backend.
 type PerBackend<Value> = (&'static str, &'static str, fn(&BackendView) -> Value);
+
+/// Name, help and condition of one family per service.
+type PerAllDown = (&'static str, &'static str, fn(&AllDownView) -> bool);
 
 /// Per backend: counters, state, health.
 pub(super) fn backends(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) -> Encoded {
@@ -98,6 +104,39 @@ pub(super) fn backends(encoder: &mut DescriptorEncoder<'_>, status: &StatusView)
         let [a, b] = labels(service, backend);
         if let Some(word) = &backend.health.port_verdict {
             gauge(&mut verdict, &[a, b, ("verdict", word.as_str())], 1.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Per service and family: whether every backend is down, and whether all are used nevertheless.
+pub(super) fn services(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) -> Encoded {
+    let families: [PerAllDown; 2] = [
+        (
+            "xlb_service_all_down",
+            "1 while every backend of the family is down.",
+            |_| true,
+        ),
+        (
+            "xlb_service_panic",
+            "1 while every backend of the family is down and all are used (panic = \"use_all\").",
+            |down| down.panic == Panic::UseAll.as_str(),
+        ),
+    ];
+    for (name, help, wanted) in families {
+        let mut metric = family(encoder, name, help, MetricType::Gauge)?;
+        let configured = |service: &&ServiceView| service.state != ServiceState::Removed;
+        for service in status.services.iter().filter(configured) {
+            for label in ["IPv4", "IPv6"] {
+                if service.vips.iter().any(|vip| vip.is_ipv4() == (label == "IPv4")) {
+                    let down = service.all_down.iter().any(|down| down.family == label && wanted(down));
+                    gauge(
+                        &mut metric,
+                        &[("service", service.name.as_str()), ("family", label)],
+                        flag(down),
+                    )?;
+                }
+            }
         }
     }
     Ok(())

@@ -43,6 +43,7 @@ impl Collector for Views {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         agent::agent(&mut encoder, &self.status)?;
         backends::backends(&mut encoder, &self.status)?;
+        backends::services(&mut encoder, &self.status)?;
         reasons::reasons(&mut encoder, &self.drops)
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::history::History;
 use crate::config::{Check, Config};
 use crate::health::{Judgement, PortVerdict, ProbeResult};
 use crate::state::health::{Health, Outcome, Thresholds, Transition};
@@ -33,13 +34,33 @@ pub struct Record {
     /// What is probed.
     pub target: SocketAddr,
     /// How.
-    pub check: Check,
+    pub check: Arc<Check>,
     /// Rise and fall.
     pub health: Health,
     /// When the state became what it is, on the wall clock.
     pub since: Timestamp,
     /// The newest probe; `None` before the first.
     pub last: Option<Newest>,
+    /// How the verdict changed.
+    pub history: History,
+}
+
+/// What a result changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Up or down.
+    pub transition: Option<Transition>,
+    /// The port verdict, and what it was before.
+    pub verdict: Option<VerdictChange>,
+}
+
+/// The word that a port verdict was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerdictChange {
+    /// It is the first one.
+    First,
+    /// It was this one.
+    From(&'static str),
 }
 
 /// The newest probe of one backend.
@@ -49,7 +70,7 @@ pub struct Newest {
     pub verdict: PortVerdict,
     /// How long it took.
     pub took: Duration,
-    /// Probes with this verdict's word in a row.
+    /// Probes with a verdict like this (word and cause) in a row.
     pub in_a_row: u32,
     /// When the first of them ended.
     pub since: Timestamp,
@@ -67,7 +88,7 @@ impl Book {
     }
 
     /// Opens a record for every backend with a check and closes the others. A backend whose target or check changed
-    /// starts anew.
+    /// starts anew; the history goes on as long as the target is the same.
     pub fn follow(&mut self, config: &Config, now: Moment) {
         let mut wanted = HashMap::new();
         for service in &config.services {
@@ -80,14 +101,16 @@ impl Book {
                     backend: backend.name.clone(),
                 };
                 let target = SocketAddr::new(backend.address, backend.port);
-                let record = match self.records.get(&key) {
-                    Some(known) if known.target == target && known.check == *check => known.clone(),
+                let known = self.records.get(&key).filter(|known| known.target == target);
+                let record = match known {
+                    Some(known) if *known.check == *check => known.clone(),
                     _ => Record {
                         target,
-                        check: check.clone(),
+                        check: Arc::new(check.clone()),
                         health: Health::new(HealthState::Unknown, now.monotonic),
                         since: now.wall,
                         last: None,
+                        history: known.map(|known| known.history.clone()).unwrap_or_default(),
                     },
                 };
                 wanted.insert(key, record);
@@ -102,43 +125,61 @@ impl Book {
     }
 
     /// Takes a result. Results of targets that are no longer probed are ignored.
-    pub fn observe(&mut self, result: &ProbeResult, now: Moment) -> Option<Transition> {
-        let record = Arc::make_mut(&mut self.records).get_mut(&result.backend)?;
+    pub fn observe(&mut self, result: &ProbeResult, now: Moment) -> Observed {
+        let Some(record) = Arc::make_mut(&mut self.records).get_mut(&result.backend) else {
+            return Observed::default();
+        };
         if record.target != result.target {
-            return None;
+            return Observed::default();
         }
-        record.note(result, now.wall);
+        let mut observed = Observed {
+            transition: None,
+            verdict: record.note(result, now.wall),
+        };
         let outcome = match result.verdict.judgement() {
             Judgement::Good => Outcome::Good,
             Judgement::Bad => Outcome::Bad,
             // The fault is ours: it says nothing about the backend.
-            Judgement::Inconclusive => return None,
+            Judgement::Inconclusive => return observed,
         };
         let thresholds = Thresholds {
             rise: record.check.rise,
             fall: record.check.fall,
         };
-        let transition = record.health.observe(outcome, thresholds, now.monotonic)?;
-        record.since = now.wall;
-        self.states.insert(result.backend.clone(), transition.to);
-        Some(transition)
+        observed.transition = record.health.observe(outcome, thresholds, now.monotonic);
+        if let Some(transition) = observed.transition {
+            record.since = now.wall;
+            self.states.insert(result.backend.clone(), transition.to);
+        }
+        observed
     }
 }
 
 impl Record {
-    fn note(&mut self, result: &ProbeResult, now: Timestamp) {
-        let (in_a_row, since) = match &self.last {
-            Some(last) if last.verdict.as_str() == result.verdict.as_str() => {
-                (last.in_a_row.saturating_add(1), last.since)
-            }
-            _ => (1, now),
+    fn note(&mut self, result: &ProbeResult, now: Timestamp) -> Option<VerdictChange> {
+        if let Some(last) = self.last.as_mut().filter(|last| last.verdict.is_like(&result.verdict)) {
+            last.verdict.clone_from(&result.verdict);
+            last.took = result.took;
+            last.in_a_row = last.in_a_row.saturating_add(1);
+            return None;
+        }
+        // After a change of the check the newest entry of the history may be like this one.
+        let before = self.history.changes().next().map(|change| change.new.clone());
+        let change = match &before {
+            Some(before) if before.is_like(&result.verdict) => None,
+            Some(before) => Some(VerdictChange::From(before.as_str())),
+            None => Some(VerdictChange::First),
         };
+        if change.is_some() {
+            self.history.push(result.verdict.clone(), now);
+        }
         self.last = Some(Newest {
             verdict: result.verdict.clone(),
             took: result.took,
-            in_a_row,
-            since,
+            in_a_row: 1,
+            since: now,
         });
+        change
     }
 }
 
@@ -202,11 +243,14 @@ address = "10.0.0.11"
         let mut book = Book::default();
         book.follow(&config(CONFIG), at(0));
         book.observe(&result(8080, PortVerdict::Open), at(1));
-        let turn = book.observe(&result(8080, PortVerdict::Refused), at(2));
-        assert_eq!(turn, None);
-        let turn = book
-            .observe(&result(8080, PortVerdict::Refused), at(3))
-            .expect("fall is 2");
+        let first = book.observe(&result(8080, PortVerdict::Refused), at(2));
+        assert_eq!(
+            (first.transition, first.verdict),
+            (None, Some(VerdictChange::From("open")))
+        );
+        let second = book.observe(&result(8080, PortVerdict::Refused), at(3));
+        assert_eq!(second.verdict, None);
+        let turn = second.transition.expect("fall is 2");
         assert_eq!((turn.from, turn.to), (HealthState::Up, HealthState::Down));
         assert_eq!(newest(&book), (2, 1_002));
         assert_eq!(book.states().values().collect::<Vec<_>>(), [&HealthState::Down]);
@@ -219,7 +263,7 @@ address = "10.0.0.11"
         book.observe(&result(8080, PortVerdict::Open), at(1));
         for s in 2..10 {
             let fault = PortVerdict::Error(ProbeFault::NoFiles);
-            assert_eq!(book.observe(&result(8080, fault), at(s)), None);
+            assert_eq!(book.observe(&result(8080, fault), at(s)).transition, None);
         }
         assert_eq!(newest(&book), (8, 1_002));
     }
@@ -231,8 +275,15 @@ address = "10.0.0.11"
         book.observe(&result(8080, PortVerdict::Open), at(1));
         book.follow(&config(&CONFIG.replace("8080", "9090")), at(2));
         assert!(book.states().is_empty());
-        assert_eq!(book.observe(&result(8080, PortVerdict::Open), at(3)), None);
-        assert!(book.observe(&result(9090, PortVerdict::Open), at(4)).is_some());
+        assert_eq!(
+            book.observe(&result(8080, PortVerdict::Open), at(3)),
+            Observed::default()
+        );
+        assert!(
+            book.observe(&result(9090, PortVerdict::Open), at(4))
+                .transition
+                .is_some()
+        );
     }
 
     #[test]
@@ -244,5 +295,43 @@ address = "10.0.0.11"
         book.follow(&config(&more), at(2));
         assert_eq!(book.records().len(), 2);
         assert_eq!(book.states().len(), 1);
+    }
+
+    fn changes(book: &Book) -> Vec<(Option<&'static str>, &'static str)> {
+        let records = book.records();
+        let record = records.values().next().expect("a record");
+        let words =
+            |change: super::super::history::Change<'_>| (change.old.map(PortVerdict::as_str), change.new.as_str());
+        record.history.changes().map(words).collect()
+    }
+
+    #[test]
+    fn the_history_outlives_a_reload_and_another_check_but_not_another_target() {
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Open), at(1));
+        book.observe(&result(8080, PortVerdict::Refused), at(2));
+        book.follow(&config(CONFIG), at(3));
+        assert_eq!(changes(&book), [(Some("open"), "refused"), (None, "open")]);
+        book.follow(&config(&CONFIG.replace("fall = 2", "fall = 3")), at(4));
+        let again = book.observe(&result(8080, PortVerdict::Refused), at(5));
+        assert_eq!(again.verdict, None, "still refused");
+        assert_eq!(changes(&book).len(), 2);
+        book.follow(&config(&CONFIG.replace("8080", "9090")), at(6));
+        assert_eq!(changes(&book), []);
+    }
+
+    #[test]
+    fn another_cause_of_the_same_word_is_a_change() {
+        use crate::health::Unreachable;
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Unreachable(Unreachable::Host(None))), at(1));
+        let other = book.observe(
+            &result(8080, PortVerdict::Unreachable(Unreachable::Network(None))),
+            at(2),
+        );
+        assert_eq!(other.verdict, Some(VerdictChange::From("unreachable")));
+        assert_eq!(newest(&book), (1, 1_002));
     }
 }

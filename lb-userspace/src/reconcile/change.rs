@@ -1,6 +1,6 @@
 //! From what is desired to what is in the maps: compile, diff, write, and say what changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,22 +11,27 @@ use super::backoff::Backoff;
 use super::pass::{self, Applied, Ended};
 use super::snapshot::FailedOp;
 use super::writer::{Freshness, Writer};
-use crate::state::{self, CompileError, Image, Inputs};
+use crate::config::Panic;
+use crate::state::{self, CompileError, Family, Image, Inputs};
 use crate::view::{Timestamp, WarningView};
+
+type AllDown = BTreeMap<(String, Family), Panic>;
+type AllDownSince = BTreeMap<(String, Family), (Panic, Timestamp)>;
 
 impl Writer {
     /// Compiles and applies the difference. `cause` goes to the log with what changed.
     pub(super) fn bring_up_to_date(&mut self, now: Instant, cause: &str) -> Result<(), ApplyError> {
         self.stale.maps = Freshness::Current;
         self.compiled = now;
-        let new = match self.compile(now) {
-            Ok(image) => image,
+        let (new, down) = match self.compile(now) {
+            Ok(compiled) => compiled,
             Err(error) => {
                 self.warn_compile(&error);
                 return Err(error.into());
             }
         };
         self.warnings.clear();
+        self.note_all_down(down);
         let ops = state::diff(&self.image, &new);
         if ops.is_empty() {
             self.failed.clear();
@@ -50,7 +55,7 @@ impl Writer {
         fatal(&applied)
     }
 
-    fn compile(&mut self, now: Instant) -> Result<Image, CompileError> {
+    fn compile(&mut self, now: Instant) -> Result<(Image, AllDown), CompileError> {
         let live_flows = self.live_flows();
         let inputs = Inputs {
             config: &self.desired.config,
@@ -62,7 +67,45 @@ impl Writer {
             now: now.duration_since(self.started),
             hz: self.hz,
         };
-        state::compile(&inputs, &self.image, &mut self.ids)
+        let image = state::compile(&inputs, &self.image, &mut self.ids)?;
+        Ok((image, state::panic::all_down(&inputs)))
+    }
+
+    /// Logs each service that lost its last backend or got one back, and remembers since when.
+    fn note_all_down(&mut self, down: AllDown) {
+        let same = |before: &AllDownSince| before.iter().map(|(key, (policy, _))| (key, policy)).eq(down.iter());
+        if same(&self.all_down) {
+            return;
+        }
+        let now = Timestamp::now();
+        for ((service, family), policy) in &down {
+            let before = self
+                .all_down
+                .get(&(service.clone(), *family))
+                .map(|(policy, _)| *policy);
+            if before != Some(*policy) {
+                let (old, new) = (before.map_or("up", all_down_word), all_down_word(*policy));
+                let cause = format!("every {} backend is down", family.as_str());
+                tracing::warn!(object = service, old, new, cause, "service");
+            }
+        }
+        for ((service, family), (policy, _)) in self.all_down.iter().filter(|(key, _)| !down.contains_key(key)) {
+            let cause = format!("not every {} backend is down any more", family.as_str());
+            tracing::info!(
+                object = service,
+                old = all_down_word(*policy),
+                new = "up",
+                cause,
+                "service"
+            );
+        }
+        let since = |key: &(String, Family)| self.all_down.get(key).map_or(now, |(_, since)| *since);
+        let down = down.into_iter().map(|(key, policy)| {
+            let since = since(&key);
+            (key, (policy, since))
+        });
+        self.all_down = Arc::new(down.collect());
+        self.stale.snapshot = Freshness::Stale;
     }
 
     fn live_flows(&self) -> HashMap<u32, u64> {
@@ -162,6 +205,14 @@ impl Writer {
             next: None,
         }];
         self.stale.snapshot = Freshness::Stale;
+    }
+}
+
+/// What a service does whose every backend is down.
+const fn all_down_word(policy: Panic) -> &'static str {
+    match policy {
+        Panic::Refuse => "refusing",
+        Panic::UseAll => "panic",
     }
 }
 

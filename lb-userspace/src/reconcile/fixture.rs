@@ -158,6 +158,9 @@ impl Fixture {
             hz: 250,
         };
         self.image = state::compile(&inputs, &self.image, &mut self.ids).expect("an image");
+        let all_down = state::panic::all_down(&inputs)
+            .into_iter()
+            .map(|(key, policy)| (key, (policy, moment(seconds).wall)));
         let index = super::index::index(&self.desired.config, &self.image);
         let sample = self.sampler.record(self.began + Duration::from_secs(seconds), counters);
         Arc::new(Snapshot {
@@ -178,6 +181,7 @@ impl Fixture {
             backend_ids: Arc::new(index.backends),
             service_ids: Arc::new(index.services),
             names: Arc::new(index.names),
+            all_down: Arc::new(all_down.collect()),
             health: self.book.records(),
             links: Arc::new(self.links.clone()),
             hop_problems: Arc::default(),

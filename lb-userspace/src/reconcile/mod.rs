@@ -9,6 +9,7 @@ mod chores;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fold;
+mod history;
 mod index;
 mod outputs;
 mod pass;

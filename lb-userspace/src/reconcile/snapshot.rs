@@ -11,8 +11,9 @@ use super::book::Record;
 use super::ports::Port;
 use super::stats::Sample;
 use crate::agent::Desired;
+use crate::config::Panic;
 use crate::neigh::HopProblem;
-use crate::state::{BackendRef, Image, Links};
+use crate::state::{BackendRef, Family, Image, Links};
 use crate::view::{AddressView, Timestamp, WarningView};
 
 /// The agent at one moment. Cheap to clone.
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub names: Arc<HashMap<u32, String>>,
     /// When each backend's state became what it is; adopted states are absent.
     pub since: Arc<HashMap<u32, Timestamp>>,
+    /// Services and families whose every backend is down, what then happens, and since when.
+    pub all_down: Arc<BTreeMap<(String, Family), (Panic, Timestamp)>>,
     /// What the checks say.
     pub health: Arc<HashMap<BackendRef, Record>>,
     /// Interfaces and addresses.

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::book::VerdictChange;
 use super::writer::{Freshness, Writer};
 use super::{ApplyError, Event};
 use crate::agent::Desired;
-use crate::health::ProbeResult;
+use crate::health::{Judgement, ProbeResult};
 use crate::neigh::NetUpdate;
 use crate::state::{BackendRef, names};
 
@@ -57,7 +58,11 @@ impl Writer {
     }
 
     fn take_probe(&mut self, result: &ProbeResult) {
-        if let Some(turn) = self.book.observe(result, self.moment()) {
+        let observed = self.book.observe(result, self.moment());
+        if let Some(change) = observed.verdict {
+            note_verdict(result, change);
+        }
+        if let Some(turn) = observed.transition {
             let cause = result.sentence();
             tracing::info!(object = %result.backend, old = turn.from.as_str(), new = turn.to.as_str(), cause, "health");
             let BackendRef { service, backend } = &result.backend;
@@ -88,4 +93,15 @@ impl Writer {
         }
         self.stale.maps = Freshness::Stale;
     }
+}
+
+/// One line a change. The first verdict of a healthy backend is told by its coming up.
+fn note_verdict(result: &ProbeResult, change: VerdictChange) {
+    let (object, new) = (&result.backend, result.verdict.as_str());
+    let old = match change {
+        VerdictChange::First if result.verdict.judgement() == Judgement::Good => return,
+        VerdictChange::First => "none",
+        VerdictChange::From(old) => old,
+    };
+    tracing::info!(%object, old, new, cause = result.sentence(), "port_verdict");
 }

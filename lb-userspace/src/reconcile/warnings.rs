@@ -2,7 +2,7 @@
 
 use super::snapshot::Snapshot;
 use crate::agent::ReloadFailure;
-use crate::config::Config;
+use crate::config::{Config, Panic};
 use crate::view::{AddressRole, BackendState, ServiceView, TableView, WarningView};
 
 /// A table this full is worth a word.
@@ -27,6 +27,7 @@ pub(super) fn collect(
     all.extend(reload.map(|failure| reload_warning(snapshot, failure)));
     all.extend(addresses(snapshot));
     all.extend(snat(snapshot, services));
+    all.extend(services.iter().flat_map(all_down));
     all.extend(hops(snapshot, services));
     all.extend(tables.iter().filter_map(table));
     all.extend(restart_only(&snapshot.origin.config, &snapshot.desired.config));
@@ -121,6 +122,26 @@ fn snat<'a>(snapshot: &'a Snapshot, services: &'a [ServiceView]) -> impl Iterato
                 )
             })
         })
+}
+
+/// What happens to new connections of a service whose every backend is down.
+fn all_down(service: &ServiceView) -> impl Iterator<Item = WarningView> + '_ {
+    service.all_down.iter().map(|down| {
+        let (name, family, since) = (&service.name, &down.family, down.since);
+        let (code, text) = if down.panic == Panic::UseAll.as_str() {
+            let text = format!(
+                "PANIC: service {name}: every {family} backend is down since {since}; panic = \"use_all\" sends new \
+                 connections to all of them"
+            );
+            ("panic", text)
+        } else {
+            let text = format!(
+                "service {name}: every {family} backend is down since {since}: new connections are dropped (no_backend)"
+            );
+            ("all_down", text)
+        };
+        warning(code, text, Some("xlb status -o wide".to_owned()))
+    })
 }
 
 /// Backends that take flows but whose next hop is unknown.

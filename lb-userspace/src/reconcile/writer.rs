@@ -15,10 +15,11 @@ use super::snapshot::{FailedOp, Origin, Snapshot};
 use super::take::Flow;
 use super::{ApplyError, Event};
 use crate::agent::Desired;
+use crate::config::Panic;
 use crate::dataplane::Dataplane;
 use crate::health::Probe;
 use crate::neigh::{HopProblem, Wanted};
-use crate::state::{Hop, Ids, Image, Links};
+use crate::state::{Family, Hop, Ids, Image, Links};
 use crate::view::{AddressView, Timestamp, WarningView};
 
 /// Events taken in one go before the maps are brought up to date.
@@ -76,6 +77,7 @@ pub struct Writer {
     pub(super) hop_problems: Arc<BTreeMap<IpAddr, HopProblem>>,
     pub(super) book: Book,
     pub(super) turns: HashMap<String, String>,
+    pub(super) all_down: Arc<BTreeMap<(String, Family), (Panic, Timestamp)>>,
     pub(super) presence: Arc<Vec<AddressView>>,
 
     pub(super) image: Arc<Image>,
@@ -131,6 +133,7 @@ impl Writer {
             hop_problems: Arc::default(),
             book: Book::default(),
             turns: HashMap::new(),
+            all_down: Arc::default(),
             presence: Arc::default(),
             since: Arc::default(),
             ports: Ports::default(),
@@ -185,6 +188,7 @@ impl Writer {
             backend_ids: self.chores.backend_ids(),
             service_ids: self.chores.service_ids(),
             since: Arc::clone(&self.since),
+            all_down: Arc::clone(&self.all_down),
             health: self.book.records(),
             links: Arc::clone(&self.links),
             hop_problems: Arc::clone(&self.hop_problems),

@@ -3,6 +3,7 @@
 mod addresses;
 mod changes;
 mod lifetimes;
+mod panic;
 mod scale;
 mod states;
 

@@ -12,7 +12,8 @@ mod time;
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
 pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
 pub use services::{
-    BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView, Verdict,
+    AllDownView, BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView,
+    Verdict, VerdictChangeView,
 };
 pub use status::{
     AddressRole, AddressView, AgentView, ConfigView, FailedOpView, InterfaceView, Overall, OverrideView, ProgramView,

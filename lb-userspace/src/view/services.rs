@@ -23,12 +23,26 @@ pub struct ServiceView {
     pub mode: String,
     /// Whether it takes new connections.
     pub state: ServiceState,
+    /// Families whose every backend is down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub all_down: Vec<AllDownView>,
     /// Sum over its backends.
     pub counters: CountersView,
     /// Sum over its backends.
     pub rates: RatesView,
     /// Backends, worst first.
     pub backends: Vec<BackendView>,
+}
+
+/// A family of a service whose every backend is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllDownView {
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// The config's `panic`: `refuse` (new connections are dropped) or `use_all` (they go to all backends).
+    pub panic: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// Whether a service takes new connections.
@@ -122,6 +136,28 @@ pub struct HealthView {
     pub took_us: Option<u64>,
     /// When the verdict became what it is.
     pub since: Option<Timestamp>,
+    /// The finer cause of the port verdict (`expired`, `host`, ...), where its word has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_verdict_cause: Option<String>,
+    /// When the first probe of those in a row ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_verdict_since: Option<Timestamp>,
+    /// The last ten changes of the port verdict, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<VerdictChangeView>,
+}
+
+/// One change of a port verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictChangeView {
+    /// When.
+    pub at: Timestamp,
+    /// Port verdict before; absent when it was the first.
+    pub old: Option<String>,
+    /// Port verdict after.
+    pub new: String,
+    /// What the probe found, with the next step.
+    pub cause: String,
 }
 
 /// Health in one word.

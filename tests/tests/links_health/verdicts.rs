@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::netlab::{Lab, inside, ip};
 use crate::servers::{CHECK_PORTS, Server, answering, first_result, greeting, http, probe, silent};
 use anyhow::{Context, Result, ensure};
-use lb_userspace::health::{Judgement, PortVerdict, Probe, ProbeFault, ProbeKind, Unreachable};
+use lb_userspace::health::{Judgement, PortVerdict, Probe, ProbeFault, ProbeKind, Speaks, Unreachable};
 use socket2::{Domain, SockRef, Socket, Type};
 use xlb_tests::process::run;
 
@@ -45,6 +45,12 @@ fn firewall(lab: &Lab, rule: &str) -> Result<()> {
         "add table inet f; add chain inet f in {{ type filter hook input priority 0; }}; add rule inet f in {rule}"
     );
     run(lab.them.command("nft").arg(rules)).map(drop)
+}
+
+/// Heard by an `http` check, and nothing that is known.
+fn wrong(seen: String) -> PortVerdict {
+    let speaks = Speaks::NotHttp;
+    PortVerdict::WrongProtocol { seen, speaks }
 }
 
 const BOTH: [&str; 2] = ["10.9.0.2:8081", "[fd09::2]:8081"];
@@ -128,7 +134,7 @@ fn a_host_that_is_gone_is_unreachable_even_with_a_short_timeout() -> Result<()> 
     xlb_tests::require!("ip");
     let lab = Lab::new()?;
     let gone = ["10.9.0.77:8081", "[fd09::77]:8081"];
-    let want = PortVerdict::Unreachable(Unreachable::Host);
+    let want = PortVerdict::Unreachable(Unreachable::Host(None));
     expect_tcp(&lab, gone, &want)?;
     // With more patience the kernel says it itself, after three unanswered questions.
     for target in gone {
@@ -159,14 +165,87 @@ fn a_gateway_that_is_gone_is_named() -> Result<()> {
 fn no_route_here_or_at_a_router_is_an_unreachable_network() -> Result<()> {
     xlb_tests::require!("ip");
     let lab = Lab::new()?;
-    let want = PortVerdict::Unreachable(Unreachable::Network);
+    let want = PortVerdict::Unreachable(Unreachable::Network(None));
     expect_tcp(&lab, ["10.77.0.5:80", "[fd77::5]:80"], &want)?;
     // Now a router on the way has none.
     lab.them.sysctl("net/ipv4/ip_forward", "1")?;
     lab.them.sysctl("net/ipv6/conf/all/forwarding", "1")?;
     lab.us
         .ip("route add 10.77.0.0/24 via 10.9.0.2\nroute add fd77::/64 via fd09::2")?;
-    expect_tcp(&lab, ["10.77.0.5:80", "[fd77::5]:80"], &want)
+    for (target, router) in [("10.77.0.5:80", "10.9.0.2"), ("[fd77::5]:80", "fd09::2")] {
+        let got = verdict(&lab, probe(target, ProbeKind::Tcp)?)?;
+        let want = PortVerdict::Unreachable(Unreachable::Network(Some(ip(router)?)));
+        ensure!(got == want, "{target}: {got:?}");
+    }
+    Ok(())
+}
+
+/// Every ICMP error that a firewall can send in its family, from a router in the middle: kind and sender are told.
+#[test]
+fn each_icmp_error_of_a_router_in_the_middle_is_told_by_kind_and_sender() -> Result<()> {
+    xlb_tests::require!("ip", "nft");
+    let prohibited = Unreachable::Prohibited as fn(_) -> _;
+    let (host, network, port) = (
+        Unreachable::Host as fn(_) -> _,
+        Unreachable::Network as fn(_) -> _,
+        Unreachable::Port as fn(_) -> _,
+    );
+    let v4 = [
+        ("icmp type net-unreachable", network),
+        ("icmp type host-unreachable", host),
+        ("icmp type port-unreachable", port),
+        ("icmp type net-prohibited", prohibited),
+        ("icmp type host-prohibited", prohibited),
+        ("icmp type admin-prohibited", prohibited),
+        ("icmpx type host-unreachable", host),
+        ("icmpx type no-route", network),
+        ("icmpx type admin-prohibited", prohibited),
+        ("icmpx type port-unreachable", port),
+    ];
+    let v6 = [
+        ("icmpv6 type no-route", network),
+        ("icmpv6 type admin-prohibited", prohibited),
+        ("icmpv6 type addr-unreachable", host),
+        ("icmpv6 type port-unreachable", port),
+        ("icmpv6 type policy-fail", prohibited),
+        ("icmpv6 type reject-route", prohibited),
+        ("icmpx type host-unreachable", host),
+        ("icmpx type no-route", network),
+        ("icmpx type admin-prohibited", prohibited),
+        ("icmpx type port-unreachable", port),
+    ];
+    let lab = Lab::new()?;
+    lab.them.sysctl("net/ipv4/ip_forward", "1")?;
+    lab.them.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    // The kernel sends few of these a second to one host by default.
+    lab.them.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+    lab.them.sysctl("net/ipv6/icmp/ratelimit", "0")?;
+    lab.them.ip(
+        "link add d0 type veth peer name d1\nlink set d0 up\nlink set d1 up\naddr add 10.77.0.1/24 dev d0\n\
+                 addr add fd77::1/64 dev d0 nodad",
+    )?;
+    lab.us
+        .ip("route add 10.77.0.0/24 via 10.9.0.2\nroute add fd77::/64 via fd09::2")?;
+    let families = [("10.77.0.5:80", "10.9.0.2", v4), ("[fd77::5]:80", "fd09::2", v6)];
+    for (target, router, kinds) in families {
+        for (reject, want) in kinds {
+            let family = if target.starts_with('[') { "ip6" } else { "ip" };
+            // icmpx is of the families that know both.
+            let family = if reject.starts_with("icmpx") { "inet" } else { family };
+            let rules = format!(
+                "add table {family} f; add chain {family} f fw {{ type filter hook forward priority 0; }}; add rule \
+                 {family} f fw tcp dport 80 reject with {reject}"
+            );
+            run(lab.them.command("nft").arg(rules))?;
+            let got = verdict(&lab, probe(target, ProbeKind::Tcp)?)?;
+            run(lab.them.command("nft").arg(format!("delete table {family} f")))?;
+            let want = PortVerdict::Unreachable(want(Some(ip(router)?)));
+            ensure!(got == want, "{target} {reject}: {got:?}, not {want:?}");
+            let sentence = got.sentence(target.parse()?);
+            ensure!(sentence.contains(router) && sentence.contains("; "), "{sentence}");
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -180,11 +259,12 @@ fn a_router_that_reports_the_host_gone_makes_it_unreachable() -> Result<()> {
         .ip("link add d0 type veth peer name d1\nlink set d0 up\nlink set d1 up\naddr add 10.77.0.1/24 dev d0\naddr add fd77::1/64 dev d0")?;
     lab.us
         .ip("route add 10.77.0.0/24 via 10.9.0.2\nroute add fd77::/64 via fd09::2")?;
-    for target in ["10.77.0.5:80", "[fd77::5]:80"] {
+    for (target, router) in [("10.77.0.5:80", "10.9.0.2"), ("[fd77::5]:80", "fd09::2")] {
         let mut patient = probe(target, ProbeKind::Tcp)?;
         patient.timeout = Duration::from_secs(10);
         let got = verdict(&lab, patient)?;
-        ensure!(got == PortVerdict::Unreachable(Unreachable::Host), "{target}: {got:?}");
+        let want = PortVerdict::Unreachable(Unreachable::Host(Some(ip(router)?)));
+        ensure!(got == want, "{target}: {got:?}");
     }
     Ok(())
 }
@@ -229,20 +309,14 @@ fn a_server_that_accepts_and_says_nothing_is_silent() -> Result<()> {
 fn an_ssh_banner_is_the_wrong_protocol_and_is_shown() -> Result<()> {
     xlb_tests::require!("ip");
     let seen = "\"SSH-2.0-OpenSSH_9.2\"".to_owned();
-    expect_http(
-        greeting(b"SSH-2.0-OpenSSH_9.2\r\n"),
-        &PortVerdict::WrongProtocol { seen },
-    )
+    expect_http(greeting(b"SSH-2.0-OpenSSH_9.2\r\n"), &wrong(seen))
 }
 
 #[test]
 fn a_tls_alert_is_the_wrong_protocol() -> Result<()> {
     xlb_tests::require!("ip");
     let seen = "\"\\x15\\x03\\x01\\x00\\x02\\x02(\"".to_owned();
-    expect_http(
-        answering(b"\x15\x03\x01\x00\x02\x02\x28"),
-        &PortVerdict::WrongProtocol { seen },
-    )
+    expect_http(answering(b"\x15\x03\x01\x00\x02\x02\x28"), &wrong(seen))
 }
 
 #[test]
@@ -254,17 +328,14 @@ fn a_banner_that_ends_at_once_is_still_read_before_the_reset() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     };
     let seen = "\"-ERR go away\"".to_owned();
-    expect_http(habit, &PortVerdict::WrongProtocol { seen })
+    expect_http(habit, &wrong(seen))
 }
 
 #[test]
 fn http_that_is_not_well_formed_is_the_wrong_protocol() -> Result<()> {
     xlb_tests::require!("ip");
     let seen = "\"HTTP/1.1 two hundred\"".to_owned();
-    expect_http(
-        answering(b"HTTP/1.1 two hundred\r\n\r\n"),
-        &PortVerdict::WrongProtocol { seen },
-    )
+    expect_http(answering(b"HTTP/1.1 two hundred\r\n\r\n"), &wrong(seen))
 }
 
 #[test]

@@ -63,8 +63,22 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
             &mut text,
             &format!("{}/{}: {}{next}", service.name, backend.name, backend.health.text),
         );
+        if detail == Detail::Wide {
+            history(&mut text, backend);
+        }
     }
     text
+}
+
+/// The last changes of the port verdict, where there was one.
+fn history(text: &mut String, backend: &BackendView) {
+    for change in backend.health.changes.iter().filter(|change| change.old.is_some()) {
+        let old = change.old.as_deref().unwrap_or_default();
+        output::line(
+            text,
+            &format!("    {}  {old} -> {}: {}", change.at, change.new, change.cause),
+        );
+    }
 }
 
 fn row(view: &StatusView, service: &ServiceView, backend: &BackendView) -> [(String, Tone); 11] {

@@ -22,6 +22,8 @@ pub struct ServiceConfig {
     pub check: Option<Check>,
     /// What a TCP packet without a flow gets.
     pub on_miss: OnMiss,
+    /// What happens to new connections while every backend is down.
+    pub panic: Panic,
     /// Backends in the file's order; names and (address, port) are unique in a service.
     pub backends: Vec<BackendConfig>,
 }
@@ -86,6 +88,25 @@ pub enum OnMiss {
     Reset,
     /// Nothing.
     Drop,
+}
+
+/// What happens to new connections while every backend of a service is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panic {
+    /// A counted drop (`no_backend`).
+    Refuse,
+    /// They go to all backends as if these were up.
+    UseAll,
+}
+
+impl Panic {
+    /// As in the config file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::UseAll => "use_all",
+        }
+    }
 }
 
 /// One `[[service.backend]]`.

@@ -3,8 +3,9 @@
 use crate::config::{Check, CheckKind};
 use crate::health::PortVerdict;
 use crate::reconcile::book::Record;
+use crate::reconcile::history::Change;
 use crate::state::HealthState;
-use crate::view::{HealthView, Timestamp, Verdict, ago};
+use crate::view::{HealthView, Timestamp, Verdict, VerdictChangeView, ago};
 
 /// Health after at least one probe; says why, since when, how often in a row, and what to do.
 pub(super) fn health_view(record: &Record, now: Timestamp) -> HealthView {
@@ -14,10 +15,14 @@ pub(super) fn health_view(record: &Record, now: Timestamp) -> HealthView {
         HealthState::Unknown => Verdict::Unknown,
     };
     let Some(last) = &record.last else {
-        return without_result(Verdict::Unknown, "no check has ended yet");
+        return HealthView {
+            changes: changes(record),
+            ..without_result(Verdict::Unknown, "no check has ended yet")
+        };
     };
     let sentence = last.verdict.sentence(record.target);
-    let (what, next) = match sentence.split_once("; ") {
+    // The next step is the last part; what the other side said stands before it and may be anything.
+    let (what, next) = match sentence.rsplit_once("; ") {
         Some((what, next)) => (what.to_owned(), Some(next.to_owned())),
         None => (sentence, None),
     };
@@ -35,7 +40,20 @@ pub(super) fn health_view(record: &Record, now: Timestamp) -> HealthView {
         in_a_row: last.in_a_row,
         took_us: Some(last.took.as_micros() as u64),
         since: Some(record.since),
+        port_verdict_cause: last.verdict.cause().map(str::to_owned),
+        port_verdict_since: Some(last.since),
+        changes: changes(record),
     }
+}
+
+fn changes(record: &Record) -> Vec<VerdictChangeView> {
+    let view = |change: Change<'_>| VerdictChangeView {
+        at: change.at,
+        old: change.old.map(|old| old.as_str().to_owned()),
+        new: change.new.as_str().to_owned(),
+        cause: change.new.sentence(record.target),
+    };
+    record.history.changes().map(view).collect()
 }
 
 /// Health where no probe has spoken.
@@ -48,6 +66,9 @@ pub(super) fn without_result(verdict: Verdict, text: &str) -> HealthView {
         in_a_row: 0,
         took_us: None,
         since: None,
+        port_verdict_cause: None,
+        port_verdict_since: None,
+        changes: Vec::new(),
     }
 }
 

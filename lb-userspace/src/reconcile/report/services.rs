@@ -8,10 +8,11 @@ use lb_common::abi::{Backend, backend_state, hop_flag};
 use super::super::outputs::address;
 use super::health::{check_text, health_view, without_result};
 use super::{Snapshot, interface_name};
-use crate::config::{BackendConfig, ServiceConfig};
-use crate::state::BackendRef;
+use crate::config::{BackendConfig, Panic, ServiceConfig};
+use crate::state::{BackendRef, Family};
 use crate::view::{
-    BackendState, BackendView, CountersView, HopView, RatesView, ServiceState, ServiceView, Timestamp, Verdict,
+    AllDownView, BackendState, BackendView, CountersView, HopView, RatesView, ServiceState, ServiceView, Timestamp,
+    Verdict,
 };
 
 /// All services.
@@ -47,6 +48,7 @@ fn removed_service(snapshot: &Snapshot, id: u32, backend_ids: &[u32]) -> Service
         protocol: "-".to_owned(),
         mode: "-".to_owned(),
         state: ServiceState::Removed,
+        all_down: Vec::new(),
         counters,
         rates,
         backends,
@@ -85,9 +87,11 @@ fn service_view(
             .filter(|backend| backend.weight > 0 && backend.state != BackendState::Removed)
     };
     let takes_flows = |backend: &BackendView| backend.state == BackendState::Active && backend.hop.is_some();
+    let all_down = all_down(snapshot, &service.name);
     let state = match (wanted().any(takes_flows), wanted().all(takes_flows)) {
         (false, _) => ServiceState::Down,
         (true, false) => ServiceState::Degraded,
+        (true, true) if all_down.iter().any(|down| down.panic == Panic::UseAll.as_str()) => ServiceState::Degraded,
         (true, true) => ServiceState::Up,
     };
     ServiceView {
@@ -98,10 +102,23 @@ fn service_view(
         protocol: service.protocol.as_str().to_owned(),
         mode: service.mode.as_str().to_owned(),
         state,
+        all_down,
         counters,
         rates,
         backends,
     }
+}
+
+fn all_down(snapshot: &Snapshot, service: &str) -> Vec<AllDownView> {
+    let of_family = |family: Family| {
+        let (policy, since) = snapshot.all_down.get(&(service.to_owned(), family))?;
+        Some(AllDownView {
+            family: family.as_str().to_owned(),
+            panic: policy.as_str().to_owned(),
+            since: *since,
+        })
+    };
+    [Family::V4, Family::V6].into_iter().filter_map(of_family).collect()
 }
 
 fn backend_view(snapshot: &Snapshot, service: &ServiceConfig, backend: &BackendConfig, now: Timestamp) -> BackendView {

@@ -10,6 +10,7 @@ use crate::config::{BackendConfig, Mode, OnMiss, ServiceConfig};
 use crate::state::ids::{BackendKey, Family, Ids, RingKey};
 use crate::state::image::Image;
 use crate::state::names;
+use crate::state::panic;
 use crate::state::rings::{self, RingMember};
 
 use super::{CompileError, Inputs, backends, mapped};
@@ -50,12 +51,16 @@ fn plan<'a>(
     let (kind, text) = (name_kind::SERVICE, names::of_service(&service.name));
     image.names.insert(NameKey { kind, id }, names::to_name(&text));
     let mut entries = Vec::with_capacity(service.backends.len());
+    let panicking = panic::used(inputs, service);
     for backend in &service.backends {
         let text = names::of_backend(&service.name, &backend.name);
         let (address, port) = (mapped(backend.address), backend.port);
         let name = names::to_name(&text);
         let backend_id = ids.backend(BackendKey { text, address, port }, limits)?;
-        let entry = backends::entry(inputs, previous, id, (backend_id, service, backend));
+        let mut entry = backends::entry(inputs, previous, id, (backend_id, service, backend));
+        if panicking.contains(&panic::family_of(backend.address)) && panic::counts(inputs, service, backend) {
+            entry.state = backend_state::ACTIVE;
+        }
         image.names.insert(backend_name(backend_id), name);
         image.backends.insert(backend_id, entry);
         entries.push((backend, backend_id, entry));

@@ -1,0 +1,83 @@
+//! Services all of whose backends are down, and what then happens to new connections. Pure.
+//!
+//! "All" is asked family by family, because each family has a ring of its own. Backends that the operator took out
+//! (drain, maintenance, weight 0) do not count: they are out on purpose, and panic never brings them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::config::{BackendConfig, Panic, ServiceConfig};
+
+use super::compile::{AdminState, Inputs};
+use super::health::HealthState;
+use super::ids::Family;
+use super::links::BackendRef;
+
+/// Every service and family without a backend that is up, with what its config says about that.
+pub fn all_down(inputs: &Inputs<'_>) -> BTreeMap<(String, Family), Panic> {
+    let mut found = BTreeMap::new();
+    for service in &inputs.config.services {
+        for family in families(inputs, service) {
+            found.insert((service.name.clone(), family), service.panic);
+        }
+    }
+    found
+}
+
+/// Families of a service whose backends are all used although all are down.
+pub(super) fn used(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Family> {
+    match service.panic {
+        Panic::Refuse => BTreeSet::new(),
+        Panic::UseAll => families(inputs, service),
+    }
+}
+
+/// Whether a backend is one of those that panic brings back.
+pub(super) fn counts(inputs: &Inputs<'_>, service: &ServiceConfig, backend: &BackendConfig) -> bool {
+    let ready = || {
+        inputs
+            .admin
+            .get(&reference(service, backend))
+            .copied()
+            .unwrap_or_default()
+            == AdminState::Ready
+    };
+    backend.weight > 0 && ready()
+}
+
+/// The family of an address.
+pub(super) const fn family_of(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    }
+}
+
+/// Families that have a VIP and backends, all of them down by a decision of their checks: one whose first probes have
+/// not decided yet is not down.
+fn families(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Family> {
+    [Family::V4, Family::V6]
+        .into_iter()
+        .filter(|family| {
+            let mut backends = service
+                .backends
+                .iter()
+                .filter(|backend| family_of(backend.address) == *family && counts(inputs, service, backend))
+                .peekable();
+            let has_vip = service.vips.iter().any(|vip| family_of(*vip) == *family);
+            has_vip && backends.peek().is_some() && backends.all(|backend| is_down(inputs, service, backend))
+        })
+        .collect()
+}
+
+fn is_down(inputs: &Inputs<'_>, service: &ServiceConfig, backend: &BackendConfig) -> bool {
+    let health = inputs.health.get(&reference(service, backend)).copied();
+    service.check_of(backend).is_some() && health == Some(HealthState::Down)
+}
+
+fn reference(service: &ServiceConfig, backend: &BackendConfig) -> BackendRef {
+    BackendRef {
+        service: service.name.clone(),
+        backend: backend.name.clone(),
+    }
+}
