@@ -195,3 +195,12 @@ fn nothing_loaded_is_nothing_to_unload() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text(&output.stdout).contains("nothing is loaded"));
 }
+
+#[test]
+fn a_log_filter_without_meaning_is_a_usage_error_that_says_what_there_is() {
+    for filter in ["inof", "lb_userspace=inof"] {
+        let output = output(&["run", "--log", filter]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains("next: --log info"), "{output:?}");
+    }
+}

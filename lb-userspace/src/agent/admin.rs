@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::desired::{Change, Desired, DesiredError, Override};
 use super::stage::{StageError, Staged};
+use super::supervise::Reloading;
 use crate::config::write_back::WriteBackError;
 use crate::reconcile::{ApplyError, Event};
 use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, Timestamp};
@@ -68,12 +69,15 @@ impl Admin {
     /// Reads the file again. A bad file changes nothing.
     pub async fn reload(&self, by: &str) -> Result<Reloaded, ApiError> {
         let mut current = self.desired.lock().await;
+        let _reloading = Reloading::begin();
         let result = self.reload_locked(&mut current, by).await;
         match &result {
             Ok(reloaded) => {
                 self.last_error.store(None);
                 tracing::info!(
                     object = "config",
+                    old = "running",
+                    new = "reloaded",
                     cause = by,
                     generation = reloaded.generation,
                     "config reloaded"
@@ -84,7 +88,7 @@ impl Admin {
                     message: error.message.clone(),
                     at: Timestamp::now(),
                 })));
-                tracing::error!(object = "config", cause = by, error = %error.message, "config reload failed");
+                tracing::error!(object = "config", old = "running", new = "refused", cause = by, error = %error.message, "config reload failed");
             }
         }
         result

@@ -8,6 +8,7 @@ mod network;
 mod presence;
 mod run;
 mod stage;
+mod supervise;
 mod watch;
 
 pub use admin::{Admin, ReloadFailure, Store};

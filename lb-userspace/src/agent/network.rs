@@ -63,6 +63,7 @@ pub(super) fn warn_missing(desired: &Desired, links: &Links) {
         if !links.by_name.contains_key(name) {
             tracing::warn!(
                 object = name,
+                old = "unknown",
                 new = "missing",
                 cause = "no such interface; see 'ip link'",
                 "interface"

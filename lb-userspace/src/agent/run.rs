@@ -12,7 +12,7 @@ use super::admin::Admin;
 use super::desired::{Desired, DesiredError};
 use super::kernel::{Kernel, forward_packet_log, origin};
 use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
-use super::{presence, watch as file_watch};
+use super::{presence, supervise, watch as file_watch};
 use crate::api::{self, ApiState};
 use crate::dataplane::{DataplaneError, LogObject};
 use crate::health;
@@ -87,7 +87,7 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         Signals::take()?
     };
     // The kernel verifies the program for a second or more: an operator should not wonder.
-    tracing::info!(object = "dataplane", new = "loading", pins = %desired.config.agent.pin_dir.display(), "dataplane");
+    tracing::info!(object = "dataplane", old = "none", new = "loading", cause = "start", pins = %desired.config.agent.pin_dir.display(), "dataplane");
     let kernel = Kernel::open(&desired, options.packet_log, started)?;
     runtime.block_on(serve(&runtime, kernel, signals, desired))
 }
@@ -114,7 +114,7 @@ async fn serve(
     warn_missing(&desired, &links);
 
     let origin = Arc::new(origin(&kernel, &desired, http.as_ref().err().map(ToString::to_string)));
-    tracing::info!(object = "dataplane", new = origin.adoption, pins = %origin.pin_dir.display(), "dataplane");
+    tracing::info!(object = "dataplane", old = "loading", new = origin.adoption, cause = "start", pins = %origin.pin_dir.display(), "dataplane");
     let Kernel {
         mut dataplane,
         hz,
@@ -158,11 +158,15 @@ async fn serve(
     if let Ok(Some(listener)) = http {
         runtime.spawn(api::serve_http(listener, state));
     }
+    runtime.spawn(supervise::watchdog(events.clone()));
+    runtime.spawn(supervise::run(agent.socket.clone(), snapshot.clone()));
     runtime.spawn(file_watch::run(desired.path.clone(), Arc::clone(&admin)));
     let generation = snapshot.borrow().generation;
     tracing::info!(
         object = "agent",
+        old = "starting",
         new = "running",
+        cause = "start",
         generation,
         socket = %agent.socket.display(),
         config = %desired.path.display(),
@@ -179,6 +183,7 @@ async fn serve(
             _ = &mut writer_ended => return Err(AgentError::WriterEnded),
         }
     };
+    supervise::stopping();
     // The writer may be gone already.
     drop(events.send(Event::Stop).await);
     drop(tokio::time::timeout(Duration::from_secs(5), writer_ended).await);

@@ -56,14 +56,14 @@ pub async fn serve_unix(listener: UnixListener, state: ApiState) {
         .with_state(state);
     let service = routes.into_make_service_with_connect_info::<Peer>();
     if let Err(error) = axum::serve(listener, service).await {
-        tracing::error!(object = "api", new = "stopped", cause = %error, "api");
+        tracing::error!(object = "api", old = "running", new = "stopped", cause = %error, "api");
     }
 }
 
 /// Serves what only reads over TCP, until the process ends.
 pub async fn serve_http(listener: TcpListener, state: ApiState) {
     if let Err(error) = axum::serve(listener, reading().with_state(state)).await {
-        tracing::error!(object = "http", new = "stopped", cause = %error, "http");
+        tracing::error!(object = "http", old = "running", new = "stopped", cause = %error, "http");
     }
 }
 

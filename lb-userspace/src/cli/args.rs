@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::logs;
 use super::target::Target;
 
 /// Where `xlb run` and `xlb check` look when nothing else is said.
@@ -57,12 +58,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "XLB_CONFIG")]
     pub config: PathBuf,
     /// Shape of the log lines on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
     /// What is logged, as in tracing's EnvFilter: `info`, `debug`, `info,lb_userspace::health=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "XLB_LOG")]
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "XLB_LOG", value_parser = logs::check_filter)]
     pub log: String,
-    /// Load the program that logs each packet's fate (slow; for looking into a problem)
+    /// Load the program that logs each packet's fate, at most 1,000 a second (slow; for looking into a problem)
     #[arg(long)]
     pub trace_packets: bool,
 }
@@ -70,6 +71,8 @@ pub struct RunArgs {
 /// Shape of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
+    /// The journal where standard error leads there, else text.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line.

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod drops;
 mod exit;
+mod logs;
 mod output;
 mod run;
 mod status;

@@ -1,31 +1,14 @@
 //! `xlb run`: the agent in the foreground.
 
-use tracing_subscriber::EnvFilter;
-
-use super::args::{LogFormat, RunArgs};
+use super::args::RunArgs;
 use super::exit::{CliError, Exit};
-use super::output::Paint;
+use super::logs;
 use crate::agent::{self, AgentError, RunOptions};
 use crate::dataplane::{DataplaneError, LogObject};
 
 /// Runs until a signal.
 pub(super) fn run(args: &RunArgs) -> Result<Exit, CliError> {
-    // netlink_proto calls every message it does not know an error, and the kernel has many.
-    let directives = format!("netlink_proto=off,{}", args.log);
-    let filter = EnvFilter::try_new(directives).map_err(|error| {
-        CliError::Problem(format!(
-            "--log '{}': {error}; next: --log info, or --log info,lb_userspace::health=debug",
-            args.log
-        ))
-    })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(Paint::for_stderr() == Paint::Color)
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-    }
+    logs::start(args.log_format, &args.log)?;
     let options = RunOptions {
         config: args.config.clone(),
         packet_log: if args.trace_packets {

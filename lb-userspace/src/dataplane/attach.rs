@@ -164,7 +164,7 @@ impl Dataplane {
             XdpMode::Auto => match native() {
                 Ok(link) => ("native", Ok(link)),
                 Err(error) => {
-                    tracing::warn!(ifname, %error, "native_xdp_refused");
+                    tracing::warn!(object = ifname, old = "native", new = "generic", cause = %error, "XDP mode");
                     ("generic", generic())
                 }
             },

@@ -96,7 +96,7 @@ impl Told {
             };
             let before = self.interfaces.insert(name.clone(), now);
             if before != Some(now) {
-                tracing::info!(interface = %name, old = before.unwrap_or("unknown"), new = now, "interface_changed");
+                tracing::info!(object = %name, old = before.unwrap_or("unknown"), new = now, cause = "netlink", "link");
             }
         }
     }

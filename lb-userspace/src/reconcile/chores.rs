@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lb_common::net::Mac;
+
 use super::Drops;
 use super::ports::Synced;
 use super::stats::{Sample, Sampler};
@@ -120,9 +122,21 @@ impl Writer {
         match self.dataplane.follow(moved, live) {
             Ok(swept) => {
                 let took_us = swept.took.as_micros() as u64;
-                tracing::info!(object = %moved, connections = live, took_us, "neighbour_moved");
+                let mac = |mac: Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+                let (object, cause) = (format!("neighbour on interface {}", moved.ifindex), "netlink");
+                tracing::info!(
+                    object,
+                    old = mac(moved.old),
+                    new = mac(moved.new),
+                    cause,
+                    connections = live,
+                    took_us,
+                    "neighbour"
+                );
             }
-            Err(error) => tracing::warn!(object = %moved, %error, "neighbour_moved"),
+            Err(error) => {
+                tracing::warn!(object = %moved, old = "followed", new = "not followed", cause = %error, "neighbour");
+            }
         }
     }
 

@@ -40,6 +40,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         "strace",
         "kills a write-back at each of its system calls, and makes them fail",
     ),
+    tool("unshare", "util-linux", "a journal of the test's own"),
+    tool(
+        "setpriv",
+        "util-linux",
+        "an agent that is not root and has four capabilities",
+    ),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {
         service: Some("nginx"),
