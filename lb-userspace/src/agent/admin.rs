@@ -235,9 +235,10 @@ fn desired_error(error: &DesiredError) -> ApiError {
             (ErrorCode::NotFound, Some("xlb status -o wide".to_owned()))
         }
         DesiredError::Change(WriteBackError::Duplicate { .. }) => (ErrorCode::Exists, None),
-        DesiredError::Change(_) | DesiredError::Read { .. } | DesiredError::Check { .. } => {
-            (ErrorCode::BadConfig, None)
-        }
+        DesiredError::Change(_)
+        | DesiredError::Read { .. }
+        | DesiredError::Check { .. }
+        | DesiredError::Trust { .. } => (ErrorCode::BadConfig, None),
     };
     ApiError {
         code,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::write_back::{self, WriteBackError};
 use crate::config::{self, Config, Diagnostic, Severity};
+use crate::health::{Trust, TrustError, look_at_roots};
 use crate::view::{OverrideView, Timestamp};
 
 /// A checked config with its origin.
@@ -22,6 +23,8 @@ pub struct Desired {
     pub config: Config,
     /// Warnings of the check.
     pub warnings: Vec<Diagnostic>,
+    /// What its HTTPS checks believe, read with the config.
+    pub trust: Trust,
     /// Changes that are not in the file.
     pub overrides: Vec<Override>,
 }
@@ -81,6 +84,14 @@ pub enum DesiredError {
         /// Everything it found.
         diagnostics: Vec<Diagnostic>,
     },
+    /// What an HTTPS check should believe cannot be used.
+    #[error("config {}: {source}", path.display())]
+    Trust {
+        /// The config file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TrustError,
+    },
     /// A change does not fit the config.
     #[error("{0}")]
     Change(#[from] WriteBackError),
@@ -111,12 +122,17 @@ impl Desired {
     /// Checks a text that came from `path`.
     pub fn from_text(path: &Path, text: String, loaded: Timestamp) -> Result<Self, DesiredError> {
         let (config, warnings) = check(path, &text)?;
+        let trust = Trust::load(&config).map_err(|source| DesiredError::Trust {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(Self {
             path: path.to_owned(),
             text,
             loaded,
             config,
             warnings,
+            trust,
             overrides: Vec::new(),
         })
     }
@@ -238,7 +254,7 @@ impl From<&Override> for OverrideView {
 }
 
 fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
-    config::parse(path, text).map_err(|diagnostics| DesiredError::Check {
+    config::parse_looking(path, text, &look_at_roots).map_err(|diagnostics| DesiredError::Check {
         path: path.to_owned(),
         diagnostics,
     })

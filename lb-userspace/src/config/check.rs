@@ -2,22 +2,24 @@
 
 mod addresses;
 mod clashes;
+mod probes;
 
 use std::net::IpAddr;
 
 use super::codes;
 use super::findings::{Finding, Findings};
 use super::raw::{RawAgent, RawBackend, RawConfig, RawService};
-use super::{AgentConfig, BackendConfig, CheckKind, Config, Protocol, ServiceConfig};
+use super::{AgentConfig, BackendConfig, CheckKind, Config, LookAtRoots, Protocol, ServiceConfig};
 
 /// Lowest port of Linux's default ephemeral range (`ip_local_port_range`).
 const EPHEMERAL_MIN: u16 = 32_768;
 
 /// Reports everything that is wrong with keys taken together.
-pub(super) fn check(raw: &RawConfig, found: &mut Findings) {
+pub(super) fn check(raw: &RawConfig, look: LookAtRoots<'_>, found: &mut Findings) {
     ranges(&raw.agent, found);
     addresses::check(raw, found);
     clashes::check(raw, found);
+    probes::check(raw, look, found);
     sizes(raw, found);
     for service in &raw.services {
         families(service, found);
@@ -228,7 +230,8 @@ fn udp_checks(service: &RawService, found: &mut Findings) {
     for check in own.chain(service.check.as_ref()) {
         let kind = match check.value.kind {
             CheckKind::Tcp => "a TCP connect",
-            CheckKind::Http { .. } => "HTTP over TCP",
+            CheckKind::Http(_) => "HTTP over TCP",
+            CheckKind::Https(..) => "HTTPS over TCP",
         };
         let message = format!("{} is UDP, its check is {kind}", service.title());
         let finding = Finding::new(&codes::UDP_CHECK, message, check.span.clone(), "says nothing about UDP");

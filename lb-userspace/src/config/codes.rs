@@ -55,7 +55,13 @@ codes! {
     BAD_LISTENER = "XLB0112" Error "not a listener address"
         "http takes ADDRESS:PORT, such as \"127.0.0.1:9180\" or \"[::1]:9180\", or \"off\".";
     CHECK_KIND = "XLB0113" Error "check without one kind"
-        "A check has exactly one of tcp = {} and http = { ... }.";
+        "A check has exactly one of tcp = {}, http = { ... } and https = { ... }.";
+    BAD_ROOTS = "XLB0114" Error "not usable as roots"
+        "roots takes \"system\" or the absolute path of a PEM file. To believe any certificate, which finds no expired or exchanged one, write verify = false.";
+    ROOTS_UNVERIFIED = "XLB0115" Error "roots without verification"
+        "verify = false believes any certificate, so that roots would be accepted and ignored. Keep one of the two.";
+    BAD_BODY = "XLB0116" Error "not a text to look for"
+        "body takes 1 to 1024 bytes that the answer's body must hold.";
     BAD_GROUP = "XLB0125" Error "not a group"
         "socket_group takes the name of a group of the host, or its number in quotes. Its members may use the API as the agent's own user may.";
     NOT_IN_RELEASE = "XLB0201" Error "mode not in this release"
@@ -90,6 +96,10 @@ codes! {
         "The VIP is also a SNAT address and the service port lies inside snat_ports: a reply from a backend and a client's packet could not be told apart. Move snat_ports, or use another SNAT address.";
     LISTENER_CLASH = "XLB0216" Error "service port that is the agent's own listener"
         "XDP takes the packets to this address and port, so that the agent's own listener would never see them.";
+    ROOTS_UNUSABLE = "XLB0240" Error "roots that cannot be used"
+        "The file is not there, cannot be read, or holds something else than certificates in PEM. The agent reads it when a config is applied; a reload reads it again.";
+    OTHER_PORT = "XLB0241" Error "check of another port than the traffic"
+        "A check that probes another port than the traffic's finds neither a wrong internal port nor a firewall in front of it. Where a server of its own tells of the other's health, say so with other_port = true; status then names both ports.";
     NO_BACKENDS = "XLB0301" Warning "service without backends"
         "Packets to the service are dropped and counted as no_backend until a backend is added.";
     NO_SERVICES = "XLB0302" Warning "no services"

@@ -33,8 +33,8 @@ pub use agent::{DEFAULT_HTTP, DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 pub use codes::{CODES, Code, explain};
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    AgentConfig, BackendConfig, Check, CheckKind, Config, Limits, Mode, OnMiss, Panic, PortRange, Protocol,
-    ServiceConfig, Timeouts, TxChoice, XdpMode,
+    AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic, PortRange, Protocol,
+    Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
 };
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
 
@@ -43,9 +43,24 @@ pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
 /// # Errors
 /// Every error found, in the file's order, warnings among them. Without errors the warnings come with the config.
 pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    parse_looking(path, text, &|_| Ok(()))
+}
+
+/// Says what is wrong with a file of roots that the config names.
+pub type LookAtRoots<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+
+/// [`parse`], which has no eyes of its own, with somebody who looks at the files that the config names.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_looking(
+    path: &Path,
+    text: &str,
+    look: LookAtRoots<'_>,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut found = Findings::default();
     let raw = read(text, &mut found);
-    check::check(&raw, &mut found);
+    check::check(&raw, look, &mut found);
     if found.has(&codes::SYNTAX) {
         found.forget_missing();
     }

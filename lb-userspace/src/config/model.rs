@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use lb_common::limits;
 
-pub use service::{BackendConfig, Check, CheckKind, Mode, OnMiss, Panic, Protocol, ServiceConfig};
+pub use service::{
+    BackendConfig, Check, CheckKind, HttpCheck, Mode, OnMiss, Panic, Protocol, Roots, ServiceConfig, TlsCheck, Verify,
+};
 
 /// A config without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,20 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[[service]]`, in the file's order.
     pub services: Vec<ServiceConfig>,
+}
+
+impl Config {
+    /// The TLS side of every HTTPS check.
+    pub fn tls_checks(&self) -> impl Iterator<Item = &TlsCheck> {
+        let checks = self.services.iter().flat_map(|service| {
+            let of_backends = service.backends.iter().filter_map(|backend| backend.check.as_ref());
+            service.check.iter().chain(of_backends)
+        });
+        checks.filter_map(|check| match &check.kind {
+            CheckKind::Https(_, tls) => Some(tls),
+            CheckKind::Tcp | CheckKind::Http(_) => None,
+        })
+    }
 }
 
 /// `[agent]`.

@@ -1,26 +1,36 @@
 //! Reads `check`: what is probed, how often, and how many results decide.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::codes;
 use super::findings::{Finding, Findings, Located, Span};
 use super::reader::{self, Section, Value};
 use super::words;
-use super::{Check, CheckKind};
+use super::{Check, CheckKind, HttpCheck, Roots, TlsCheck, Verify};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_RISE: u32 = 2;
 const DEFAULT_FALL: u32 = 3;
+/// Longest text to look for in a body.
+const MAX_BODY_BYTES: usize = 1_024;
 
 /// Reads a `check` table.
 pub(super) fn check(value: &Value<'_>, found: &mut Findings) -> Option<Located<Check>> {
     let (table, span) = reader::table(value, "a table, such as { tcp = {} }", found)?;
     let mut section = Section::new(table, span.clone(), "check");
-    let tcp = section.take("tcp").map(|value| (value.span(), tcp_kind(value, found)));
-    let http = section
-        .take("http")
-        .map(|value| (value.span(), http_kind(value, found)));
+    let kinds: Vec<Written> = KINDS
+        .iter()
+        .filter_map(|(name, read)| {
+            let value = section.take(name)?;
+            Some((*name, value.span(), read(value, found)))
+        })
+        .collect();
+    let port = section.read("port", found, |value, found| {
+        reader::port(value, "the probed port", found)
+    });
+    let other_port = section.read("other_port", found, reader::boolean);
     let millis = |low, high_s| Duration::from_millis(low)..=Duration::from_secs(high_s);
     let interval = section.read("interval", found, |value, found| {
         reader::duration(value, millis(100, 3_600), found)
@@ -41,7 +51,9 @@ pub(super) fn check(value: &Value<'_>, found: &mut Findings) -> Option<Located<C
     }
     Some(Located::new(
         Check {
-            kind: one_kind(tcp, http, &span, found)?,
+            kind: one_kind(kinds, &span, found)?,
+            port: port.map(|port| port.value),
+            other_port: other_port.unwrap_or(false),
             interval: interval_value,
             timeout: timeout.map_or(DEFAULT_TIMEOUT.min(interval_value), |timeout| timeout.value),
             rise,
@@ -67,37 +79,39 @@ fn timeout_too_long(timeout: &Located<Duration>, interval: Duration, place: Opti
     finding.help(format!("set timeout to {limit} or less, or raise interval"))
 }
 
-/// A kind that was written, and what it means if it could be read.
-type Kind = Option<(Span, Option<CheckKind>)>;
+/// Reads what stands under one kind's key.
+type ReadKind = fn(&Value<'_>, &mut Findings) -> Option<CheckKind>;
 
-fn one_kind(tcp: Kind, http: Kind, span: &Span, found: &mut Findings) -> Option<CheckKind> {
-    match (tcp, http) {
-        (Some((_, kind)), None) | (None, Some((_, kind))) => kind,
-        (Some((first, _)), Some((second, _))) => {
-            let finding = Finding::new(
-                &codes::CHECK_KIND,
-                "check has both tcp and http",
-                second,
-                "the second kind",
-            );
-            found.add(
-                finding
-                    .and(first, "the first kind")
-                    .help("keep one; an http check connects over TCP anyway"),
-            );
-            None
-        }
-        (None, None) => {
-            let finding = Finding::new(
-                &codes::CHECK_KIND,
-                "check says neither tcp nor http",
-                span.clone(),
-                "no kind",
-            );
-            found.add(finding.help("write check = { tcp = {} } or check = { http = { path = \"/healthz\" } }"));
-            None
-        }
+const KINDS: &[(&str, ReadKind)] = &[("tcp", tcp_kind), ("http", http_kind), ("https", https_kind)];
+
+/// A kind that was written, where, and what it means if it could be read.
+type Written = (&'static str, Span, Option<CheckKind>);
+
+fn one_kind(mut kinds: Vec<Written>, span: &Span, found: &mut Findings) -> Option<CheckKind> {
+    if kinds.len() > 1 {
+        let names: Vec<&str> = kinds.iter().map(|(name, ..)| *name).collect();
+        let mut spans = kinds.into_iter().map(|(_, span, _)| span);
+        let (first, second) = (spans.next()?, spans.next()?);
+        let message = format!("check has both {}", names.join(" and "));
+        let finding = Finding::new(&codes::CHECK_KIND, message, second, "the second kind");
+        found.add(
+            finding
+                .and(first, "the first kind")
+                .help("keep one; http and https checks connect over TCP anyway"),
+        );
+        return None;
     }
+    if let Some((_, _, kind)) = kinds.pop() {
+        return kind;
+    }
+    let finding = Finding::new(
+        &codes::CHECK_KIND,
+        "check says neither tcp nor http nor https",
+        span.clone(),
+        "no kind",
+    );
+    found.add(finding.help("write check = { tcp = {} } or check = { http = { path = \"/healthz\" } }"));
+    None
 }
 
 fn tcp_kind(value: &Value<'_>, found: &mut Findings) -> Option<CheckKind> {
@@ -109,6 +123,35 @@ fn tcp_kind(value: &Value<'_>, found: &mut Findings) -> Option<CheckKind> {
 fn http_kind(value: &Value<'_>, found: &mut Findings) -> Option<CheckKind> {
     let (table, span) = reader::table(value, "a table: http = { path = \"/healthz\" }", found)?;
     let mut section = Section::new(table, span, "check.http");
+    let http = http_check(&mut section, found);
+    section.close(found);
+    Some(CheckKind::Http(http))
+}
+
+fn https_kind(value: &Value<'_>, found: &mut Findings) -> Option<CheckKind> {
+    let (table, span) = reader::table(value, "a table: https = { path = \"/healthz\" }", found)?;
+    let mut section = Section::new(table, span, "check.https");
+    let http = http_check(&mut section, found);
+    let sni = section.read("sni", found, host_name);
+    let roots = section.take("roots");
+    let read_roots = roots.map(|value| (value.span(), roots_of(value, found)));
+    let verify = section.read("verify", found, reader::boolean).unwrap_or(true);
+    section.close(found);
+    let verify = match (verify, read_roots) {
+        (true, None) => Verify::Roots(Roots::System),
+        (true, Some((_, roots))) => Verify::Roots(roots?),
+        (false, None) => Verify::Nothing,
+        (false, Some((span, _))) => {
+            let message = "roots are set, and verify = false ignores them";
+            let finding = Finding::new(&codes::ROOTS_UNVERIFIED, message, span, "would be ignored");
+            found.add(finding.help("take roots or verify out"));
+            return None;
+        }
+    };
+    Some(CheckKind::Https(http, TlsCheck { sni, verify }))
+}
+
+fn http_check(section: &mut Section<'_, '_>, found: &mut Findings) -> HttpCheck {
     let path = section.read("path", found, http_path);
     let status = section.read("status", found, |value, found| {
         reader::list(value, found, |value, found| {
@@ -116,12 +159,66 @@ fn http_kind(value: &Value<'_>, found: &mut Findings) -> Option<CheckKind> {
         })
     });
     let host = section.read("host", found, http_host);
-    section.close(found);
-    Some(CheckKind::Http {
+    let body = section.read("body", found, body_text);
+    HttpCheck {
         path: path.unwrap_or_else(|| "/".to_owned()),
         status: status.unwrap_or_else(|| vec![200]),
         host,
-    })
+        body,
+    }
+}
+
+fn body_text(value: &Value<'_>, found: &mut Findings) -> Option<String> {
+    let text = reader::text(value, found)?;
+    if (1..=MAX_BODY_BYTES).contains(&text.value.len()) {
+        return Some(text.value);
+    }
+    let message = format!("a text of {} bytes cannot be looked for", text.value.len());
+    let label = format!("wanted 1 to {MAX_BODY_BYTES} bytes");
+    found.add(Finding::new(&codes::BAD_BODY, message, text.span, label));
+    None
+}
+
+fn roots_of(value: &Value<'_>, found: &mut Findings) -> Option<Roots> {
+    let text = reader::text(value, found)?;
+    let path = Path::new(&text.value);
+    if text.value == "system" {
+        return Some(Roots::System);
+    }
+    if path.is_absolute() && !text.value.contains('\0') {
+        return Some(Roots::File(path.to_owned()));
+    }
+    let message = format!("{:?} cannot be roots", text.value);
+    let finding = Finding::new(
+        &codes::BAD_ROOTS,
+        message,
+        text.span,
+        "wanted \"system\" or a path from /",
+    );
+    found.add(finding.help(match text.value.as_str() {
+        "none" => "to believe any certificate write verify = false instead",
+        _ => "write the absolute path of a PEM file",
+    }));
+    None
+}
+
+/// A DNS name (RFC 1123) without a port; an address is verified without a name.
+fn host_name(value: &Value<'_>, found: &mut Findings) -> Option<String> {
+    let text = reader::text(value, found)?;
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    let numeric = text.value.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if text.value.len() <= 253 && !numeric && text.value.split('.').all(label) {
+        return Some(text.value);
+    }
+    let message = format!("{:?} is not a server name", text.value);
+    let finding = Finding::new(&codes::BAD_NAME, message, text.span, "wanted a DNS name without a port");
+    found.add(finding.help("leave sni out to verify the backend's address"));
+    None
 }
 
 /// Neither blank nor control: it goes into a request line as it is.

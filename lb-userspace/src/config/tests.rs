@@ -92,6 +92,18 @@ fn a_backends_own_check_wins() {
 }
 
 #[test]
+fn a_backends_check_takes_nothing_over_from_the_services() {
+    let text = SMALL.replace(
+        "port = 80\n",
+        "port = 80\ncheck = { tcp = {}, interval = \"9s\", rise = 7, fall = 8 }\n",
+    ) + "check = { tcp = {}, fall = 5 }\n";
+    let (config, _) = parsed(&text);
+    let service = &config.services[0];
+    let check = service.check_of(&service.backends[0]).expect("a check");
+    assert_eq!((check.rise, check.fall, check.interval.as_secs()), (2, 5, 2));
+}
+
+#[test]
 fn bytes_that_are_not_utf8_are_an_error_with_a_place() {
     let errors = parse_bytes(Path::new("xlb.toml"), b"[agent]\n# caf\xe9\n").expect_err("not UTF-8");
     assert_eq!((errors[0].code, errors[0].line, errors[0].column), ("XLB0002", 2, 6));

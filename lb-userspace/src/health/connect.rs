@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::verdict::{PortVerdict, ProbeFault, Unreachable};
-use super::{Probe, icmp};
+use super::{Probe, ProbeKind, icmp};
 use crate::neigh::{self, Silence};
 
 /// What all probes share.
@@ -77,8 +77,13 @@ fn bound(probe: &Probe, port: u16) -> Result<Socket, Failed> {
     let options = [
         socket.set_reuse_address(true),
         socket.set_linger(Some(Duration::ZERO)),
-        socket.set_tcp_nodelay(true),
         icmp::listen(&socket, domain),
+        match probe.kind {
+            // It never writes.
+            ProbeKind::Tcp => Ok(()),
+            // The end of a TLS handshake and the request are two writes.
+            ProbeKind::Http(_) | ProbeKind::Https(..) => socket.set_tcp_nodelay(true),
+        },
     ];
     options
         .into_iter()
@@ -107,16 +112,18 @@ async fn establish(socket: Socket, probe: &Probe) -> Result<TcpStream, Failed> {
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault(&error))?;
     loop {
         stream.writable().await.map_err(|error| fault(&error))?;
-        let own = stream.local_addr().ok().map(|own| own.ip());
+        let failed = stream.take_error().map_err(|error| fault(&error))?;
+        if failed.is_none() && stream.peer_addr().is_ok() {
+            icmp::ignore(&stream, Domain::for_address(probe.target));
+            return Ok(stream);
+        }
+        // Asked first where it failed: it tells more than the error.
+        let own = || stream.local_addr().ok().map(|own| own.ip());
         if let Some(unreachable) = icmp::heard(&stream, own) {
             return Err(Failed::Verdict(PortVerdict::Unreachable(unreachable)));
         }
-        if let Some(error) = stream.take_error().map_err(|error| fault(&error))? {
+        if let Some(error) = failed {
             return Err(refusal(&error, probe));
-        }
-        if stream.peer_addr().is_ok() {
-            icmp::ignore(&stream, Domain::for_address(probe.target));
-            return Ok(stream);
         }
         // Woken by something that decides nothing: tell tokio that the socket is not ready after all.
         let _ = stream.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));

@@ -41,9 +41,9 @@ fn set(socket: &impl AsFd, domain: Domain, value: &bool) -> io::Result<()> {
 
 /// The first ICMP error that decides, if one has arrived. `own` is this end of the connection: an error that this host
 /// sends itself (a neighbour that does not answer) names nobody.
-pub(super) fn heard(socket: &impl AsRawFd, own: Option<IpAddr>) -> Option<Unreachable> {
+pub(super) fn heard(socket: &impl AsRawFd, own: impl Fn() -> Option<IpAddr>) -> Option<Unreachable> {
     while let Some(mut error) = next(socket) {
-        error.sender = other_than(own, error.sender);
+        error.sender = other_than(own(), error.sender);
         if let Some(unreachable) = decide(&error) {
             return Some(unreachable);
         }

@@ -9,8 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use crate::config::HttpCheck;
 use crate::state::BackendRef;
 
+mod blind;
+mod body;
 mod connect;
 mod http;
 mod icmp;
@@ -18,9 +21,13 @@ mod pulse;
 mod scheduler;
 mod sentence;
 mod tap;
+mod tls;
+mod trust;
 mod verdict;
 
 pub use scheduler::start;
+pub use tls::TlsSetup;
+pub use trust::{Client, Trust, TrustError, look_at_roots};
 pub use verdict::{BadBody, BodyEnd, Judgement, PortVerdict, ProbeFault, Speaks, TlsCause, Unreachable};
 
 /// One probe: what is checked, how, how often.
@@ -47,15 +54,10 @@ pub struct Probe {
 pub enum ProbeKind {
     /// Connects, and sees whether the server closes at once.
     Tcp,
-    /// Connects, sends a GET, reads status line and headers.
-    Http {
-        /// Request target, with its leading slash.
-        path: String,
-        /// Accepted status codes; not empty.
-        status: Vec<u16>,
-        /// `Host` header; `None`: address and port.
-        host: Option<String>,
-    },
+    /// Connects, sends a GET, reads status line and headers, and the body where a text is wanted.
+    Http(HttpCheck),
+    /// The same inside TLS.
+    Https(HttpCheck, TlsSetup),
 }
 
 /// The end of one run.

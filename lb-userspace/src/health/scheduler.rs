@@ -12,10 +12,12 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::connect::{Shared, connect};
-use super::http::{self, Exchange};
+use super::http::{Exchange, Layer};
 use super::pulse::Pulse;
+use super::tls;
 use super::verdict::{Judgement, PortVerdict, ProbeFault};
 use super::{Probe, ProbeKind, ProbeResult};
+use crate::config::HttpCheck;
 use crate::neigh;
 use crate::state::BackendRef;
 
@@ -121,6 +123,7 @@ impl Runner {
     async fn repeat(self, delay: Duration, results: mpsc::Sender<ProbeResult>) {
         sleep(delay).await;
         let mut next = Instant::now();
+        let mut pause = spreading(self.probe.interval);
         loop {
             let (verdict, took) = self.judged_run().await;
             let result = ProbeResult {
@@ -133,8 +136,9 @@ impl Runner {
             if results.send(result).await.is_err() {
                 return;
             }
-            next = following(next, self.probe.interval, Instant::now());
+            next = following(next, pause, Instant::now());
             sleep_until(next).await;
+            pause = varied(self.probe.interval);
         }
     }
 
@@ -164,27 +168,45 @@ impl Runner {
         };
         match &probe.kind {
             ProbeKind::Tcp => (watch_close(&stream, deadline).await, accepted_after),
-            ProbeKind::Http { path, status, host } => {
-                let exchange = Exchange {
-                    path,
-                    host: host.as_deref(),
-                    status,
+            ProbeKind::Http(check) => {
+                let exchange = self.exchange(check, Layer::Plain, deadline);
+                (exchange.run(stream).await, started.elapsed())
+            }
+            ProbeKind::Https(check, setup) => {
+                let verdict = match tls::handshake(stream, setup, probe.timeout, deadline).await {
+                    Ok(session) => self.exchange(check, Layer::Tls, deadline).run(session).await,
+                    Err(verdict) => verdict,
                 };
-                let verdict = http::ask(stream, &exchange, probe, deadline).await;
                 (verdict, started.elapsed())
             }
         }
     }
+
+    const fn exchange<'a>(&self, check: &'a HttpCheck, layer: Layer, deadline: Instant) -> Exchange<'a> {
+        Exchange {
+            check,
+            layer,
+            target: self.probe.target,
+            timeout: self.probe.timeout,
+            deadline,
+        }
+    }
 }
 
-/// When the next run starts: by the plan, not by the end of this run. After a run that took longer than the interval
+/// From the first run to the second: half the interval to one and a half, so that probes that started together run at all
+/// times of it from then on.
+fn spreading(interval: Duration) -> Duration {
+    interval.mul_f64(0.5 + fastrand::f64())
+}
+
+/// When the next run starts: `pause` after this one was planned, whenever this one ended. After a run that took longer
 /// the plan is void; a random pause keeps probes that were held up together from starting together for ever.
-fn following(planned: Instant, interval: Duration, now: Instant) -> Instant {
-    let next = planned + varied(interval);
+fn following(planned: Instant, pause: Duration, now: Instant) -> Instant {
+    let next = planned + pause;
     if next > now {
         return next;
     }
-    now + (interval / 2).mul_f64(fastrand::f64())
+    now + (pause / 2).mul_f64(fastrand::f64())
 }
 
 /// Open, unless the other side closes at once without a word.
@@ -219,11 +241,31 @@ mod tests {
     fn the_next_run_follows_the_plan_and_a_held_up_one_is_spread_again() {
         let (planned, interval) = (Instant::now(), Duration::from_secs(2));
         let in_time = following(planned, interval, planned + Duration::from_secs(1));
-        assert!(in_time >= planned + Duration::from_millis(1_800), "{in_time:?}");
+        assert_eq!(in_time, planned + interval);
         let now = planned + Duration::from_secs(10);
         let late: Vec<Instant> = (0..100).map(|_| following(planned, interval, now)).collect();
         assert!(late.iter().all(|next| *next >= now && *next <= now + interval / 2));
         assert!(late.iter().max() > late.iter().min().map(|first| *first + interval / 4).as_ref());
+    }
+
+    #[test]
+    fn a_thousand_probes_that_start_together_run_at_all_times_of_their_interval() {
+        let (began, interval) = (Instant::now(), Duration::from_secs(2));
+        // Starts of the runs within one interval, a minute after the start, by tenths of a second.
+        let from = began + Duration::from_secs(60);
+        let mut starts = [0; 20];
+        for _ in 0..1_000 {
+            let mut next = began + first_delay(interval, 1_000);
+            next = following(next, spreading(interval), next);
+            while next < from + interval {
+                if let Some(after) = next.checked_duration_since(from) {
+                    starts[after.as_millis() as usize / 100] += 1;
+                }
+                next = following(next, varied(interval), next);
+            }
+        }
+        // Fifty each on average; a burst would be hundreds in one part and none in others.
+        assert!(starts.iter().all(|count| (15..=110).contains(count)), "{starts:?}");
     }
 
     #[test]

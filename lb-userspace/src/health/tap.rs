@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Enough to recognize a protocol by.
 const KEPT: usize = 32;
@@ -42,18 +41,18 @@ impl Ear {
 }
 
 /// The stream.
-pub(super) struct Tap {
-    stream: TcpStream,
+pub(super) struct Tap<S> {
+    stream: S,
     ear: Ear,
 }
 
-impl Tap {
-    pub(super) fn new(stream: TcpStream, ear: Ear) -> Self {
+impl<S> Tap<S> {
+    pub(super) fn new(stream: S, ear: Ear) -> Self {
         Self { stream, ear }
     }
 }
 
-impl AsyncRead for Tap {
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let room = buffer.remaining();
@@ -68,7 +67,7 @@ impl AsyncRead for Tap {
     }
 }
 
-impl AsyncWrite for Tap {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         if result.is_err() {

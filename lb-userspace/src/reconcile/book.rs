@@ -100,7 +100,7 @@ impl Book {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
                 };
-                let target = SocketAddr::new(backend.address, backend.port);
+                let target = check.target(backend);
                 let known = self.records.get(&key).filter(|known| known.target == target);
                 let record = match known {
                     Some(known) if *known.check == *check => known.clone(),

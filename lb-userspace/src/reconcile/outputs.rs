@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::net::unmap_v4;
 
+use crate::agent::Desired;
 use crate::config::{CheckKind, Config};
-use crate::health::{Probe, ProbeKind};
+use crate::health::{Probe, ProbeKind, TlsSetup, Trust};
 use crate::neigh::Wanted;
 use crate::state::{BackendRef, Image, Links};
 
@@ -52,7 +53,8 @@ pub(super) fn wanted(config: &Config, image: &Image) -> Wanted {
 }
 
 /// One probe for each backend with a check, from the same source as its traffic.
-pub(super) fn probes(config: &Config, image: &Image, links: &Links) -> Vec<Probe> {
+pub(super) fn probes(desired: &Desired, image: &Image, links: &Links) -> Vec<Probe> {
+    let config = &desired.config;
     let local: BTreeSet<IpAddr> = links.addresses.iter().map(|(_, net)| net.addr()).collect();
     let sources: Vec<IpAddr> = snat_addresses(image)
         .into_iter()
@@ -68,13 +70,18 @@ pub(super) fn probes(config: &Config, image: &Image, links: &Links) -> Vec<Probe
             let Some(check) = service.check_of(backend) else {
                 continue;
             };
+            let target = check.target(backend);
+            // Its client was made with the config.
+            let Some(kind) = probe_kind(&check.kind, &desired.trust, target) else {
+                continue;
+            };
             probes.push(Probe {
                 backend: BackendRef {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
                 },
-                target: SocketAddr::new(backend.address, backend.port),
-                kind: probe_kind(&check.kind),
+                target,
+                kind,
                 interval: check.interval,
                 timeout: check.timeout,
                 source: source_for(backend.address),
@@ -100,15 +107,15 @@ pub(super) fn vips(config: &Config, image: &Image) -> VipsWanted {
     }
 }
 
-fn probe_kind(kind: &CheckKind) -> ProbeKind {
-    match kind {
+fn probe_kind(kind: &CheckKind, trust: &Trust, target: SocketAddr) -> Option<ProbeKind> {
+    Some(match kind {
         CheckKind::Tcp => ProbeKind::Tcp,
-        CheckKind::Http { path, status, host } => ProbeKind::Http {
-            path: path.clone(),
-            status: status.clone(),
-            host: host.clone(),
-        },
-    }
+        CheckKind::Http(http) => ProbeKind::Http(http.clone()),
+        CheckKind::Https(http, tls) => {
+            let setup = TlsSetup::new(trust.client(tls)?, tls, http, target);
+            ProbeKind::Https(http.clone(), setup)
+        }
+    })
 }
 
 #[cfg(test)]
@@ -122,12 +129,12 @@ mod tests {
     fn probes_leave_from_the_snat_address_that_is_here() {
         let mut fixture = Fixture::new(CONFIG);
         let snapshot = fixture.snapshot(1, HashMap::new());
-        let found = probes(&snapshot.desired.config, &snapshot.image, &snapshot.links);
+        let found = probes(&snapshot.desired, &snapshot.image, &snapshot.links);
         assert_eq!(found.len(), 2, "dns has no check");
         let own: IpAddr = [10, 0, 0, 1].into();
         assert!(found.iter().all(|probe| probe.source == Some(own)), "{found:?}");
         let nowhere = Links::default();
-        let found = probes(&snapshot.desired.config, &snapshot.image, &nowhere);
+        let found = probes(&snapshot.desired, &snapshot.image, &nowhere);
         assert!(found.iter().all(|probe| probe.source.is_none()), "bind would fail");
     }
 
@@ -137,7 +144,7 @@ mod tests {
         fixture.snapshot(1, HashMap::new());
         let text = CONFIG.replace("10.0.0.13", "10.0.0.14");
         let path = fixture.desired.path.clone();
-        let desired = crate::agent::Desired::from_text(&path, text, crate::reconcile::fixture::START);
+        let desired = Desired::from_text(&path, text, crate::reconcile::fixture::START);
         fixture.desired = desired.expect("a good config").into();
         let snapshot = fixture.snapshot(2, HashMap::new());
         let destinations = wanted(&snapshot.desired.config, &snapshot.image).destinations;

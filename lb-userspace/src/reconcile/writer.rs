@@ -257,7 +257,7 @@ impl Writer {
             replace(&outputs.wanted, super::outputs::wanted(config, &self.image));
             replace(
                 &outputs.probes,
-                super::outputs::probes(config, &self.image, &self.links),
+                super::outputs::probes(&self.desired, &self.image, &self.links),
             );
             replace(&outputs.vips, super::outputs::vips(config, &self.image));
             self.stale.snapshot = Freshness::Stale;

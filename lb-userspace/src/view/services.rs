@@ -139,6 +139,9 @@ pub struct HealthView {
     /// The finer cause of the port verdict (`expired`, `host`, ...), where its word has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port_verdict_cause: Option<String>,
+    /// The port that is probed, where it is not the internal port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed_port: Option<u16>,
     /// When the first probe of those in a row ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port_verdict_since: Option<Timestamp>,

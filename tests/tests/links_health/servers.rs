@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use lb_userspace::config::HttpCheck;
 use lb_userspace::health::{self, PortVerdict, Probe, ProbeFault, ProbeKind, ProbeResult};
 use lb_userspace::state::BackendRef;
 use socket2::SockRef;
@@ -114,11 +115,12 @@ pub(crate) fn probe(target: &str, kind: ProbeKind) -> Result<Probe> {
 
 /// GET /healthz, 200 or 204.
 pub(crate) fn http() -> ProbeKind {
-    ProbeKind::Http {
+    ProbeKind::Http(HttpCheck {
         path: "/healthz".to_owned(),
         status: vec![200, 204],
         host: None,
-    }
+        body: None,
+    })
 }
 
 /// The first result of one probe, run by the real scheduler. A run that this loaded machine held up is not one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::netlab::{Lab, inside, ip};
 use crate::servers::{CHECK_PORTS, Server, answering, first_result, greeting, http, probe, silent};
 use anyhow::{Context, Result, ensure};
-use lb_userspace::health::{Judgement, PortVerdict, Probe, ProbeFault, ProbeKind, Speaks, Unreachable};
+use lb_userspace::health::{BodyEnd, Judgement, PortVerdict, Probe, ProbeFault, ProbeKind, Speaks, Unreachable};
 use socket2::{Domain, SockRef, Socket, Type};
 use xlb_tests::process::run;
 
@@ -316,7 +316,13 @@ fn an_ssh_banner_is_the_wrong_protocol_and_is_shown() -> Result<()> {
 fn a_tls_alert_is_the_wrong_protocol() -> Result<()> {
     xlb_tests::require!("ip");
     let seen = "\"\\x15\\x03\\x01\\x00\\x02\\x02(\"".to_owned();
-    expect_http(answering(b"\x15\x03\x01\x00\x02\x02\x28"), &wrong(seen))
+    expect_http(
+        answering(b"\x15\x03\x01\x00\x02\x02\x28"),
+        &PortVerdict::WrongProtocol {
+            seen,
+            speaks: Speaks::Tls,
+        },
+    )
 }
 
 #[test]
@@ -359,6 +365,48 @@ fn a_body_that_never_ends_is_not_waited_for() -> Result<()> {
         answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"),
         &PortVerdict::Open,
     )
+}
+
+#[test]
+fn a_wanted_text_is_looked_for_in_plain_and_chunked_bodies() -> Result<()> {
+    xlb_tests::require!("ip");
+    let wanting = |text: &str| match http() {
+        ProbeKind::Http(check) => ProbeKind::Http(lb_userspace::config::HttpCheck {
+            body: Some(text.to_owned()),
+            ..check
+        }),
+        other => other,
+    };
+    let lab = Lab::new()?;
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall \r\n5\r\nwell!\r\n0\r\n\r\n";
+    let _chunked = Server::start(&lab.them, "[::]:8081", answering(chunked))?;
+    let _plain = Server::start(
+        &lab.them,
+        "[::]:8082",
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall well!"),
+    )?;
+    // Says the first part, then nothing more.
+    let _slow = Server::start(
+        &lab.them,
+        "[::]:8083",
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\nstarting"),
+    )?;
+    for target in ["10.9.0.2:8081", "[fd09::2]:8082"] {
+        let found = verdict(&lab, probe(target, wanting("all well"))?)?;
+        ensure!(found == PortVerdict::Open, "{target}: {found:?}");
+        let missing = verdict(&lab, probe(target, wanting("ready"))?)?;
+        let PortVerdict::BadBody(bad) = &missing else {
+            anyhow::bail!("{target}: {missing:?}");
+        };
+        ensure!(bad.begins == "\"all well!\"" && bad.searched_bytes == 9 && bad.end == BodyEnd::Whole);
+        ensure!(missing.sentence(target.parse()?).contains("; "), "no next step");
+    }
+    let slow = verdict(&lab, probe("10.9.0.2:8083", wanting("ready"))?)?;
+    ensure!(
+        matches!(&slow, PortVerdict::BadBody(bad) if bad.end == BodyEnd::Time && bad.searched_bytes == 8),
+        "{slow:?}"
+    );
+    Ok(())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Services, their backends and checks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One `[[service]]`.
@@ -129,6 +130,10 @@ pub struct BackendConfig {
 pub struct Check {
     /// What is done.
     pub kind: CheckKind,
+    /// Another port than the backend's internal port.
+    pub port: Option<u16>,
+    /// `port` may differ from the internal port.
+    pub other_port: bool,
     /// From the start of one probe to the start of the next.
     pub interval: Duration,
     /// A probe that takes longer has failed.
@@ -139,18 +144,60 @@ pub struct Check {
     pub fall: u32,
 }
 
+impl Check {
+    /// What is probed of a backend.
+    pub fn target(&self, backend: &BackendConfig) -> SocketAddr {
+        SocketAddr::new(backend.address, self.port.unwrap_or(backend.port))
+    }
+}
+
 /// What a probe does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
     /// Connects.
     Tcp,
-    /// Connects, sends a GET, reads the status line.
-    Http {
-        /// Request target, with its leading slash.
-        path: String,
-        /// Accepted status codes; not empty.
-        status: Vec<u16>,
-        /// `Host` header; `None`: address and port.
-        host: Option<String>,
-    },
+    /// Connects, sends a GET, reads the answer.
+    Http(HttpCheck),
+    /// The same inside TLS.
+    Https(HttpCheck, TlsCheck),
+}
+
+/// What an HTTP probe asks for and accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCheck {
+    /// Request target, with its leading slash.
+    pub path: String,
+    /// Accepted status codes; not empty.
+    pub status: Vec<u16>,
+    /// `Host` header; `None`: address and port.
+    pub host: Option<String>,
+    /// Text that the body must hold; not empty. `None`: the body is not read.
+    pub body: Option<String>,
+}
+
+/// What an HTTPS probe asks for and believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsCheck {
+    /// Server name; `None`: `host`, else no name and the address is verified.
+    pub sni: Option<String>,
+    /// Which certificates are believed.
+    pub verify: Verify,
+}
+
+/// Which certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Any.
+    Nothing,
+    /// Those that one of these has signed.
+    Roots(Roots),
+}
+
+/// Where roots come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// The host's own.
+    System,
+    /// A PEM file, by its absolute path.
+    File(PathBuf),
 }

@@ -28,12 +28,13 @@ address = "10.0.0.11"
 @backend@
 [service.backend.check]
 @check@
-[service.backend.check.http]
+[service.backend.check.@kind@]
 @http@
+@https@
 "#;
 
 /// Heading in the docs and place in the template.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("## `[agent]`", "@agent@"),
     ("## `[limits]`", "@limits@"),
     ("## `[timeouts]`", "@timeouts@"),
@@ -41,10 +42,12 @@ const SECTIONS: [(&str, &str); 7] = [
     ("## `[[service.backend]]`", "@backend@"),
     ("## `check`", "@check@"),
     ("### `check.http`", "@http@"),
+    ("### `check.https`", "@https@"),
 ];
 
 fn with(place: &str, line: &str) -> String {
-    let text = TEMPLATE.replace(place, line);
+    let kind = if place == "@https@" { "https" } else { "http" };
+    let text = TEMPLATE.replace("@kind@", kind).replace(place, line);
     let blank = |text: String, (_, place): &(&str, &str)| text.replace(place, "");
     SECTIONS.iter().fold(text, blank).replace("@file@", "")
 }
@@ -93,9 +96,9 @@ fn the_docs_and_the_example_have_every_key_and_no_other() {
 
 #[test]
 fn a_documented_default_written_out_changes_nothing() {
-    let default: Config = parsed(&with("@file@", "")).0;
     let mut tried = 0;
     for (heading, place) in SECTIONS {
+        let default: Config = parsed(&with(place, "")).0;
         for (key, default_cell) in rows(heading) {
             let Some(literal) = default_cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')) else {
                 continue;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{SMALL, parse, parse_bytes, shown};
-use crate::config::{CODES, Diagnostic};
+use crate::config::{CODES, Diagnostic, parse_looking};
 
 fn found(text: &str) -> Vec<Diagnostic> {
     match parse(Path::new("xlb.toml"), text) {
@@ -23,6 +23,7 @@ macro_rules! files {
             let mut reached: BTreeSet<&str> = BTreeSet::new();
             $(reached.extend(found($text).iter().map(|one| one.code));)+
             reached.extend(parse_bytes(Path::new("x"), b"\xff").expect_err("not UTF-8").iter().map(|one| one.code));
+            reached.extend(without_roots().iter().map(|one| one.code));
             let missing: Vec<&str> = CODES.iter().map(|code| code.id).filter(|id| !reached.contains(id)).collect();
             assert_eq!(missing, Vec::<&str>::new());
         }
@@ -276,6 +277,52 @@ check = { tcp = {}, interval = "1s", timeout = "2s" }
 backend = [{ address = "10.0.0.11" }]
 "#;
 
+    https_checks_that_make_no_sense_are_said: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 443
+check = { https = { roots = "none", sni = "a.example:443" } }
+[[service.backend]]
+address = "10.0.0.11"
+check = { https = { roots = "/etc/ca.pem", verify = false } }
+[[service.backend]]
+address = "10.0.0.12"
+check = { https = { roots = "ca.pem", sni = "10.0.0.12", body = "", bdy = "x" }, http = {} }
+[[service.backend]]
+address = "10.0.0.13"
+check = { https = { verify = 0 }, port = 0, other_port = "yes" }
+"#;
+
+    checks_of_another_port_must_be_meant: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+internal_port = 8080
+check = { tcp = {}, port = 9000 }
+[[service.backend]]
+address = "10.0.0.11"
+port = 9000
+[[service.backend]]
+address = "10.0.0.12"
+[[service.backend]]
+address = "10.0.0.13"
+[[service.backend]]
+address = "10.0.0.14"
+check = { tcp = {}, port = 9001 }
+[[service.backend]]
+address = "10.0.0.15"
+check = { tcp = {}, port = 9001, other_port = true }
+[[service.backend]]
+address = "10.0.0.16"
+check = { tcp = {}, port = 8080 }
+"#;
+
     more_than_the_limits_is_said: r#"
 [agent]
 interfaces = ["eth0"]
@@ -293,6 +340,29 @@ vip = "203.0.113.10"
 port = 53
 backend = [{ address = "10.0.0.11" }]
 "#;
+}
+
+/// What is found where no file of roots is there.
+fn without_roots() -> Vec<Diagnostic> {
+    let text = r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 443
+check = { https = { roots = "/etc/ca.pem" } }
+backend = [{ address = "10.0.0.11" }, { address = "10.0.0.12", check = { https = { roots = "/etc/ca.pem" } } }]
+"#;
+    parse_looking(Path::new("xlb.toml"), text, &|_| {
+        Err("No such file or directory".to_owned())
+    })
+    .expect_err("no file")
+}
+
+#[test]
+fn roots_that_are_not_there_are_said_once_with_the_check_that_needs_them() {
+    insta::assert_snapshot!(shown(&without_roots()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::state::HealthState;
 use crate::view::{HealthView, Timestamp, Verdict, VerdictChangeView, ago};
 
 /// Health after at least one probe; says why, since when, how often in a row, and what to do.
-pub(super) fn health_view(record: &Record, now: Timestamp) -> HealthView {
+pub(super) fn health_view(record: &Record, internal_port: u16, now: Timestamp) -> HealthView {
     let verdict = match record.health.state() {
         HealthState::Up => Verdict::Up,
         HealthState::Down => Verdict::Down,
@@ -26,8 +26,12 @@ pub(super) fn health_view(record: &Record, now: Timestamp) -> HealthView {
         Some((what, next)) => (what.to_owned(), Some(next.to_owned())),
         None => (sentence, None),
     };
+    let probed_port = Some(record.target.port()).filter(|port| *port != internal_port);
+    let other = probed_port.map_or_else(String::new, |port| {
+        format!("port {port} is probed, the traffic goes to {internal_port}; ")
+    });
     let text = format!(
-        "{what} ({} in a row, since {}, {} ago)",
+        "{what} ({other}{} in a row, since {}, {} ago)",
         last.in_a_row,
         last.since,
         ago(last.since.age(now))
@@ -41,6 +45,7 @@ pub(super) fn health_view(record: &Record, now: Timestamp) -> HealthView {
         took_us: Some(last.took.as_micros() as u64),
         since: Some(record.since),
         port_verdict_cause: last.verdict.cause().map(str::to_owned),
+        probed_port,
         port_verdict_since: Some(last.since),
         changes: changes(record),
     }
@@ -67,6 +72,7 @@ pub(super) fn without_result(verdict: Verdict, text: &str) -> HealthView {
         took_us: None,
         since: None,
         port_verdict_cause: None,
+        probed_port: None,
         port_verdict_since: None,
         changes: Vec::new(),
     }
@@ -79,8 +85,13 @@ pub(super) fn check_text(check: &Check) -> String {
         (0, ms) => format!("{ms}ms"),
         _ => format!("{:.1}s", check.interval.as_secs_f64()),
     };
-    match &check.kind {
+    let text = match &check.kind {
         CheckKind::Tcp => format!("tcp {every}"),
-        CheckKind::Http { path, .. } => format!("http {path} {every}"),
+        CheckKind::Http(http) => format!("http {} {every}", http.path),
+        CheckKind::Https(https, _) => format!("https {} {every}", https.path),
+    };
+    match check.port {
+        Some(port) => format!("{text} port {port}"),
+        None => text,
     }
 }

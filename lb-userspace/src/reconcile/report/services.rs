@@ -130,7 +130,7 @@ fn backend_view(snapshot: &Snapshot, service: &ServiceConfig, backend: &BackendC
     let entry = id.and_then(|id| snapshot.image.backends.get(&id));
     let check = service.check_of(backend);
     let health = match (check, snapshot.health.get(&key)) {
-        (Some(_), Some(record)) => health_view(record, now),
+        (Some(_), Some(record)) => health_view(record, backend.port, now),
         (Some(_), None) => without_result(Verdict::Unknown, "no check has ended yet"),
         (None, _) => without_result(
             Verdict::Unchecked,

@@ -173,3 +173,55 @@ fn a_removed_service_is_shown_while_its_connections_go_on_and_degrades_nothing()
     assert_eq!(backend(&view, "dns", "d").state, BackendState::Removed);
     assert_eq!(view.overall, Overall::Ok);
 }
+
+#[test]
+fn a_check_of_another_port_names_both_and_its_history_says_what_changed() {
+    let text = CONFIG.replace(
+        "check = { tcp = {},",
+        "check = { tcp = {}, port = 9900, other_port = true,",
+    );
+    let mut fixture = Fixture::new(&text);
+    fixture.probe("web/a", &PortVerdict::Open, 1, 1);
+    fixture.probe("web/a", &PortVerdict::Refused, 10, 3);
+    let view = view(&mut fixture);
+    let a = backend(&view, "web", "a");
+    assert_eq!(
+        (a.health.probed_port, a.check.as_str()),
+        (Some(9900), "tcp 2s port 9900")
+    );
+    assert!(
+        a.health.text.starts_with("10.0.0.11:9900 refused")
+            && a.health
+                .text
+                .contains("(port 9900 is probed, the traffic goes to 8081; 3 in a row"),
+        "{}",
+        a.health.text
+    );
+    let changes: Vec<_> = a
+        .health
+        .changes
+        .iter()
+        .map(|one| (one.old.as_deref(), one.new.as_str()))
+        .collect();
+    assert_eq!(changes, [(Some("open"), "refused"), (None, "open")]);
+}
+
+#[test]
+fn a_service_in_panic_is_degraded_and_says_so() {
+    let text = CONFIG.replace("name = \"web\"", "name = \"web\"\npanic = \"use_all\"");
+    let mut fixture = Fixture::new(&text);
+    for name in ["web/a", "web/10.0.0.12:9000"] {
+        fixture.probe(name, &PortVerdict::Refused, 1, 5);
+    }
+    let view = view(&mut fixture);
+    let web = view.services.iter().find(|service| service.name == "web").expect("web");
+    assert_eq!((view.overall, web.state), (Overall::Degraded, ServiceState::Degraded));
+    let states: Vec<_> = web.backends.iter().map(|one| (one.state, one.health.verdict)).collect();
+    assert_eq!(states, [(BackendState::Active, Verdict::Down); 2]);
+    let warning = view.warnings.first().expect("a warning");
+    assert!(
+        warning
+            .message
+            .starts_with("PANIC: service web: every IPv4 backend is down since")
+    );
+}
