@@ -104,6 +104,7 @@ mod tests {
             r#"xlb_backend_state{service="web",backend="a",state="active"} 1.0"#,
             r#"xlb_backend_port_verdict{service="web",backend="a",verdict="open"} 1.0"#,
             r#"xlb_dropped_packets_total{reason="no_backend"} 0"#,
+            r#"xlb_service_panic{service="web",family="IPv4"} 0.0"#,
         ];
         for line in wanted {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");

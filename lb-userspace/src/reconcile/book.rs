@@ -15,9 +15,12 @@ use crate::view::Timestamp;
 /// The checks' memory: one record for each backend that has a check.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    records: Arc<HashMap<BackendRef, Record>>,
+    records: Arc<Records>,
     states: HashMap<BackendRef, HealthState>,
 }
+
+/// Records by backend. Names are shared: the map is copied whenever results come between two snapshots.
+pub(super) type Records = HashMap<Arc<BackendRef>, Record>;
 
 /// One moment on two clocks.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +86,7 @@ impl Book {
     }
 
     /// All records, for the snapshot.
-    pub fn records(&self) -> Arc<HashMap<BackendRef, Record>> {
+    pub fn records(&self) -> Arc<Records> {
         Arc::clone(&self.records)
     }
 
@@ -101,7 +104,11 @@ impl Book {
                     backend: backend.name.clone(),
                 };
                 let target = check.target(backend);
-                let known = self.records.get(&key).filter(|known| known.target == target);
+                let (key, known) = match self.records.get_key_value(&key) {
+                    Some((key, known)) => (Arc::clone(key), Some(known)),
+                    None => (Arc::new(key), None),
+                };
+                let known = known.filter(|known| known.target == target);
                 let record = match known {
                     Some(known) if *known.check == *check => known.clone(),
                     _ => Record {
@@ -118,7 +125,7 @@ impl Book {
         }
         self.states = wanted
             .iter()
-            .map(|(key, record)| (key.clone(), record.health.state()))
+            .map(|(key, record)| (BackendRef::clone(key), record.health.state()))
             .filter(|(_, state)| *state != HealthState::Unknown)
             .collect();
         self.records = Arc::new(wanted);

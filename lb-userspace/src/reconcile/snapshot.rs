@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::backoff::Backoff;
-use super::book::Record;
+use super::book::Records;
 use super::ports::Port;
 use super::stats::Sample;
 use crate::agent::Desired;
@@ -40,7 +40,7 @@ pub struct Snapshot {
     /// Services and families whose every backend is down, what then happens, and since when.
     pub all_down: Arc<BTreeMap<(String, Family), (Panic, Timestamp)>>,
     /// What the checks say.
-    pub health: Arc<HashMap<BackendRef, Record>>,
+    pub health: Arc<Records>,
     /// Interfaces and addresses.
     pub links: Arc<Links>,
     /// Why some backends have no next hop.

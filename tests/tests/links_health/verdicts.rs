@@ -16,6 +16,11 @@ fn verdict(lab: &Lab, probe: Probe) -> Result<PortVerdict> {
     // Each verdict has a sentence that names the target.
     let sentence = result.sentence();
     ensure!(sentence.starts_with(&result.target.to_string()), "{sentence}");
+    // And, unless all is well, the next step.
+    ensure!(
+        result.verdict == PortVerdict::Open || sentence.contains("; "),
+        "{sentence}"
+    );
     Ok(result.verdict)
 }
 

@@ -40,6 +40,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         "strace",
         "kills a write-back at each of its system calls, and makes them fail",
     ),
+    tool(
+        "openssl",
+        "openssl",
+        "TLS servers that ask for client certificates or speak old versions",
+    ),
     tool("unshare", "util-linux", "a journal of the test's own"),
     tool(
         "setpriv",
