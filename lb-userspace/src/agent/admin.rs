@@ -1,11 +1,13 @@
 //! The one way in for changes: config file, SIGHUP, API and CLI. One at a time; each is checked as a whole config, applied
 //! by the writer, and only then stored. It must not touch maps.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::confine;
 use super::desired::{Change, Desired, DesiredError, Override};
 use super::stage::{StageError, Staged};
 use super::supervise::Reloading;
@@ -100,7 +102,7 @@ impl Admin {
         let (next, dropped) = read.map_err(|error| ApiError {
             code: ErrorCode::BadConfig,
             message: format!("{error}\nthe running state stays as it is"),
-            next: Some(format!("correct the file, then: xlb check {}", current.path.display())),
+            next: Some(next_after(&error, &current.path)),
         })?;
         for (change, error) in dropped {
             let service = change.change.service();
@@ -227,6 +229,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         message: format!("file work in the agent was cut off: {error}"),
         next: Some("xlb status".to_owned()),
     })
+}
+
+/// What helps when the file is not accepted.
+fn next_after(error: &DesiredError, path: &Path) -> String {
+    match error {
+        DesiredError::Read { .. } if confine::is_refused(path) => {
+            "the running agent reaches only files under the directories it was started with (docs/running.md): restart it".to_owned()
+        }
+        _ => format!("correct the file, then: xlb check {}", path.display()),
+    }
 }
 
 fn desired_error(error: &DesiredError) -> ApiError {

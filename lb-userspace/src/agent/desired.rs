@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::confine;
 use crate::config::write_back::{self, WriteBackError};
 use crate::config::{self, Config, Diagnostic, Severity};
 use crate::health::{Trust, TrustError, look_at_roots};
@@ -254,7 +255,17 @@ impl From<&Override> for OverrideView {
 }
 
 fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
-    config::parse_looking(path, text, &look_at_roots).map_err(|diagnostics| DesiredError::Check {
+    let look = |file: &Path| {
+        let restart = "the running agent reaches only what it was started with (docs/running.md): restart it";
+        look_at_roots(file).map_err(|why| {
+            if confine::is_refused(file) {
+                format!("{why}; {restart}")
+            } else {
+                why
+            }
+        })
+    };
+    config::parse_looking(path, text, &look).map_err(|diagnostics| DesiredError::Check {
         path: path.to_owned(),
         diagnostics,
     })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::confine::Confinement;
 use super::desired::Desired;
 use super::run::AgentError;
 use crate::dataplane::{self, Adoption, Dataplane, LogObject, Options, PinLock};
@@ -19,13 +20,19 @@ pub(super) struct Kernel {
     pub(super) packet_log: LogObject,
     pub(super) started: Timestamp,
     pub(super) lock: PinLock,
+    pub(super) confinement: Confinement,
 }
 
 impl Kernel {
-    /// Takes the pin directory, and loads or adopts. `started` is for the status.
-    pub(super) fn open(desired: &Desired, packet_log: LogObject, started: Timestamp) -> Result<Self, AgentError> {
+    /// Loads or adopts under the pin directory that is locked. `started` and `confinement` are for the status.
+    pub(super) fn open(
+        desired: &Desired,
+        packet_log: LogObject,
+        started: Timestamp,
+        lock: PinLock,
+        confinement: Confinement,
+    ) -> Result<Self, AgentError> {
         let agent = &desired.config.agent;
-        let lock = dataplane::lock(&agent.pin_dir)?;
         let hz = dataplane::kernel_hz()?;
         let options = Options {
             pin_dir: agent.pin_dir.clone(),
@@ -42,6 +49,7 @@ impl Kernel {
             packet_log,
             started,
             lock,
+            confinement,
         })
     }
 }
@@ -65,9 +73,12 @@ pub(super) fn origin(kernel: &Kernel, desired: &Desired, http_error: Option<Stri
             .dataplane
             .warnings()
             .iter()
+            .chain(kernel.lock.warning())
             .map(ToString::to_string)
+            .chain(kernel.confinement.warnings.iter().cloned())
             .chain(http_error)
             .collect(),
+        confinement: kernel.confinement.clone(),
         config: desired.config.clone(),
     }
 }

@@ -2,16 +2,19 @@
 //! nothing about traffic; it starts, reloads and stops.
 
 mod admin;
+mod confine;
 mod desired;
 mod kernel;
 mod network;
 mod presence;
 mod run;
+mod signals;
 mod stage;
 mod supervise;
 mod watch;
 
 pub use admin::{Admin, ReloadFailure, Store};
+pub use confine::{Confinement, NEEDED_CAPABILITIES};
 pub use desired::{Change, Desired, DesiredError, Override};
 pub use presence::address_view;
 pub use run::{AgentError, RunOptions, run};

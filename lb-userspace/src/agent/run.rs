@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::admin::Admin;
+use super::confine::confine;
 use super::desired::{Desired, DesiredError};
 use super::kernel::{Kernel, forward_packet_log, origin};
 use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
+use super::signals::Signals;
 use super::{presence, supervise, watch as file_watch};
 use crate::api::{self, ApiState};
-use crate::dataplane::{DataplaneError, LogObject};
+use crate::dataplane::{self, DataplaneError, LogObject};
 use crate::health;
 use crate::neigh::{self, NeighError};
 use crate::reconcile::{ApplyError, Event, Outputs, Start, VipsWanted, Writer};
@@ -76,6 +77,24 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         tracing::warn!(object = "config", code = warning.code, cause = %warning.message, line = warning.line, "config");
     }
     let desired = Arc::new(desired);
+    let agent = &desired.config.agent;
+    // What takes more rights than the rest of this process's life comes first, and before there is a second thread.
+    let lock = dataplane::lock(&agent.pin_dir)?;
+    dataplane::note_loaded();
+    let sockets = Sockets {
+        unix: api::bind_unix(&agent.socket, agent.socket_group.as_deref())?,
+        http: agent.http.map(api::bind_http).transpose(),
+    };
+    let confinement = confine(&desired.config, &desired.path);
+    for warning in &confinement.warnings {
+        tracing::warn!(
+            object = "agent",
+            old = "starting",
+            new = "starting",
+            cause = warning,
+            "confinement"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("xlb-io")
@@ -88,8 +107,15 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
     };
     // The kernel verifies the program for a second or more: an operator should not wonder.
     tracing::info!(object = "dataplane", old = "none", new = "loading", cause = "start", pins = %desired.config.agent.pin_dir.display(), "dataplane");
-    let kernel = Kernel::open(&desired, options.packet_log, started)?;
-    runtime.block_on(serve(&runtime, kernel, signals, desired))
+    let kernel = Kernel::open(&desired, options.packet_log, started, lock, confinement)?;
+    runtime.block_on(serve(&runtime, kernel, signals, desired, sockets))
+}
+
+/// The listeners, not yet in use.
+struct Sockets {
+    unix: api::BoundUnix,
+    /// An error is told and not the end.
+    http: Result<Option<std::net::TcpListener>, api::ListenError>,
 }
 
 async fn serve(
@@ -97,13 +123,14 @@ async fn serve(
     kernel: Kernel,
     mut signals: Signals,
     desired: Arc<Desired>,
+    sockets: Sockets,
 ) -> Result<(), AgentError> {
     let agent = &desired.config.agent;
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
-    let socket = api::listen_unix(&agent.socket)?;
-    let http = match agent.http {
-        Some(address) => api::listen_http(address).await,
-        None => Ok(None),
+    let socket = sockets.unix.publish()?;
+    let http = match sockets.http {
+        Ok(listener) => listener.map(api::adopt_http).transpose(),
+        Err(error) => Err(error),
     };
     // Netlink first: the first image should hold the next hops that are known.
     let image = kernel.dataplane.read_image()?;
@@ -199,24 +226,6 @@ async fn serve(
          unload' stops forwarding"
     );
     Ok(())
-}
-
-/// The signals that are ours. Taken before the program is loaded, which lasts seconds: a reload or a stop in that time
-/// waits, where it would otherwise kill.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn take() -> Result<Self, AgentError> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?,
-            terminate: signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?,
-            interrupt: signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?,
-        })
-    }
 }
 
 /// The writer has a thread of its own: its system calls must not hold up probes or the API.

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream;
+use std::net::{self, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::{self as unix_net, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Gid, Group};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Owner and group may use the API.
@@ -32,6 +33,14 @@ pub enum ListenError {
         /// What it said.
         source: io::Error,
     },
+    /// There is no such group.
+    #[error("socket {}: [agent] socket_group: no group {group}; 'getent group' lists them", path.display())]
+    NoGroup {
+        /// The socket.
+        path: PathBuf,
+        /// What the config says.
+        group: String,
+    },
     /// The address cannot be listened on.
     #[error(
         "http listener {address}: {source}; metrics are only on the API socket; see 'ss -ltnp' or set [agent] http"
@@ -44,8 +53,39 @@ pub enum ListenError {
     },
 }
 
-/// Opens the API socket. Needs a tokio runtime.
+/// The API socket, bound and listening, under a name that nobody looks for yet.
+#[derive(Debug)]
+pub struct BoundUnix {
+    listener: unix_net::UnixListener,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl BoundUnix {
+    /// Gives it its name. Needs a tokio runtime.
+    pub fn publish(self) -> Result<UnixListener, ListenError> {
+        let Self {
+            listener,
+            temporary,
+            path,
+        } = self;
+        listener
+            .set_nonblocking(true)
+            .map_err(unix(&path, "make it asynchronous"))?;
+        let listener = UnixListener::from_std(listener).map_err(unix(&path, "make it asynchronous"))?;
+        fs::rename(&temporary, &path).map_err(unix(&path, "rename into place"))?;
+        Ok(listener)
+    }
+}
+
+/// Opens the API socket for the agent's own group. Needs a tokio runtime.
 pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
+    bind_unix(path, None)?.publish()
+}
+
+/// Binds the API socket; `group` by name or number may use it. Needs no runtime, so that it can be done while the process
+/// still may change a file's group.
+pub fn bind_unix(path: &Path, group: Option<&str>) -> Result<BoundUnix, ListenError> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(unix(path, "make its directory"))?;
     }
@@ -60,19 +100,46 @@ pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
         }
         _ => {}
     }
-    let listener = UnixListener::bind(&temporary).map_err(unix(path, "bind"))?;
+    let listener = unix_net::UnixListener::bind(&temporary).map_err(unix(path, "bind"))?;
     let mode = fs::Permissions::from_mode(SOCKET_MODE);
+    if let Some(name) = group {
+        let group = group_id(name).ok_or_else(|| ListenError::NoGroup {
+            path: path.to_owned(),
+            group: name.to_owned(),
+        })?;
+        chown(&temporary, None, Some(group.as_raw())).map_err(unix(path, "give it to socket_group"))?;
+    }
     fs::set_permissions(&temporary, mode).map_err(unix(path, "set its mode"))?;
-    fs::rename(&temporary, path).map_err(unix(path, "rename into place"))?;
-    Ok(listener)
+    Ok(BoundUnix {
+        listener,
+        temporary,
+        path: path.to_owned(),
+    })
 }
 
-/// Opens the read-only listener.
-pub async fn listen_http(address: SocketAddr) -> Result<Option<TcpListener>, ListenError> {
-    let listener = TcpListener::bind(address).await;
-    listener
-        .map(Some)
-        .map_err(|source| ListenError::Http { address, source })
+fn group_id(name: &str) -> Option<Gid> {
+    let by_number = || name.parse().ok().map(Gid::from_raw);
+    let by_name = Group::from_name(name).ok().flatten().map(|group| group.gid);
+    by_name.or_else(by_number)
+}
+
+/// Opens the read-only listener. Needs no runtime.
+pub fn bind_http(address: SocketAddr) -> Result<net::TcpListener, ListenError> {
+    let bind = || {
+        let listener = net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|source| ListenError::Http { address, source })
+}
+
+/// Hands the listener to the runtime, which must be there.
+pub fn adopt_http(listener: net::TcpListener) -> Result<TcpListener, ListenError> {
+    let address = listener.local_addr();
+    TcpListener::from_std(listener).map_err(|source| ListenError::Http {
+        address: address.unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+        source,
+    })
 }
 
 fn refuse_living(path: &Path) -> Result<(), ListenError> {
@@ -107,6 +174,21 @@ mod tests {
         assert_eq!(mode & 0o777, SOCKET_MODE);
         assert!(matches!(listen_unix(&path), Err(ListenError::InUse(_))));
         drop(living);
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_or_number_and_one_that_is_not_is_named() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("api.sock");
+        // Only root and members may give a file to a group.
+        assert!(bind_unix(&path, Some("root")).is_ok() || !nix::unistd::geteuid().is_root());
+        let own = nix::unistd::getegid().as_raw().to_string();
+        drop(bind_unix(&path, Some(&own)).expect("the own group by number"));
+        let error = bind_unix(&path, Some("no-such-group"))
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("no group no-such-group; 'getent group'"), "{error}");
+        assert!(!path.exists(), "a socket without its group has the name");
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use axum::routing::{delete, get, post};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
-pub use listen::{ListenError, listen_http, listen_unix};
+pub use listen::{BoundUnix, ListenError, adopt_http, bind_http, bind_unix, listen_unix};
 
 use crate::agent::Admin;
 use crate::reconcile::{Event, Snapshot};

@@ -2,9 +2,10 @@
 //! wanted, and the next step.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::maps::MapError;
+use nix::unistd::geteuid;
 
 use super::abi::{EntriesDiffer, ShapeDiffers};
 
@@ -20,7 +21,7 @@ pub enum DataplaneError {
         found_at: PathBuf,
     },
     /// A directory, mount or file of the pin directory could not be made, read or removed.
-    #[error("{action} {}: {source}; the agent needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN for the mount", .path.display())]
+    #[error("{action} {}: {source}{}", .path.display(), pin_remedy(.action, .path, .source))]
     PinDir {
         /// What was tried.
         action: &'static str,
@@ -96,7 +97,8 @@ pub enum DataplaneError {
     },
     /// Somebody else's XDP program is on the interface.
     #[error(
-        "interface {ifname}: XDP program '{program_name}' (id {program_id}) is attached already; see 'bpftool prog show id {program_id}' and 'bpftool net show', then take it off with its own tool or '{removal}'"
+        "interface {ifname}: XDP program {} (id {program_id}) is attached already; see 'bpftool prog show id {program_id}' and 'bpftool net show', then take it off with its own tool or '{removal}'",
+        quoted(.program_name)
     )]
     ForeignProgram {
         /// The interface.
@@ -199,6 +201,30 @@ impl DataplaneError {
     pub(super) fn kernel(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Kernel { action, source }
+    }
+}
+
+/// What gives the agent's user the directory: a BPF file system is root's, its directories need not be.
+fn pin_remedy(action: &str, path: &Path, error: &io::Error) -> String {
+    let user = geteuid();
+    let mounting = action.starts_with("mount");
+    if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) || (user.is_root() && !mounting) {
+        return String::new();
+    }
+    if mounting {
+        return "; mounting takes root: 'mount -t bpf bpf /sys/fs/bpf', once".to_owned();
+    }
+    let directory = path.display();
+    let above = path.parent().unwrap_or(path).display();
+    format!("; user {user} may not; as root: 'chmod o+x {above}' and 'install -d -o {user} -m 0700 {directory}'")
+}
+
+/// Reading the name of somebody else's program takes `CAP_SYS_ADMIN`, which the agent gives up.
+fn quoted(program_name: &str) -> String {
+    if program_name.is_empty() {
+        "of another owner".to_owned()
+    } else {
+        format!("'{program_name}'")
     }
 }
 

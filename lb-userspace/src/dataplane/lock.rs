@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{major, minor};
 
+use super::Warning;
 use super::bpffs;
 use super::error::DataplaneError;
 
@@ -17,19 +18,34 @@ use super::error::DataplaneError;
 pub struct PinLock {
     #[expect(dead_code, reason = "held for its lock, which ends when it is dropped")]
     directory: Flock<File>,
+    warning: Option<Warning>,
+}
+
+impl PinLock {
+    /// What is to be told about the BPF file system that was mounted for it.
+    pub fn warning(&self) -> Option<&Warning> {
+        self.warning.as_ref()
+    }
 }
 
 /// Takes the pin directory for this process, making it if need be.
 pub fn lock(pin_dir: &Path) -> Result<PinLock, DataplaneError> {
-    bpffs::prepare(pin_dir)?;
-    hold(pin_dir)
+    let warning = bpffs::prepare(pin_dir)?;
+    bpffs::lift_memory_limit();
+    Ok(PinLock {
+        warning,
+        ..hold(pin_dir)?
+    })
 }
 
 /// Takes a pin directory that exists.
 pub(super) fn hold(pin_dir: &Path) -> Result<PinLock, DataplaneError> {
     let directory = File::open(pin_dir).map_err(DataplaneError::pin_dir("open pin directory", pin_dir))?;
     match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-        Ok(directory) => Ok(PinLock { directory }),
+        Ok(directory) => Ok(PinLock {
+            directory,
+            warning: None,
+        }),
         Err((directory, Errno::EWOULDBLOCK)) => Err(DataplaneError::Locked {
             pin_dir: pin_dir.to_owned(),
             pid: holder(&directory),

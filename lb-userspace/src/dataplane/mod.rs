@@ -31,6 +31,7 @@ pub use attach::{Attached, AttachedLink, Detached};
 pub use error::DataplaneError;
 pub use lock::{PinLock, lock};
 pub use packet_log::PacketLog;
+pub use refusal::note_loaded;
 pub use stats::CpuTotals;
 pub use sweep::SweepResult;
 pub use unload::Unloaded;

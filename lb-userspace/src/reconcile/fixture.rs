@@ -11,7 +11,7 @@ use lb_common::abi::BackendStats;
 use super::book::{Book, Moment};
 use super::snapshot::{Origin, Snapshot};
 use super::stats::Sampler;
-use crate::agent::Desired;
+use crate::agent::{Confinement, Desired};
 use crate::dataplane::AttachMode;
 use crate::health::{PortVerdict, ProbeResult};
 use crate::state::{self, BackendRef, Hop, Ids, Image, Inputs, Link, Links, TxWay};
@@ -171,6 +171,11 @@ impl Fixture {
                 features: vec!["full_nat".to_owned()],
                 adoption: "fresh",
                 warnings: Vec::new(),
+                confinement: Confinement {
+                    capabilities: vec!["CAP_BPF".to_owned(), "CAP_NET_ADMIN".to_owned()],
+                    files: "limited",
+                    ..Confinement::default()
+                },
                 config: self.desired.config.clone(),
             }),
             generation: 3,

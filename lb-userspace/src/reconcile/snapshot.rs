@@ -10,7 +10,7 @@ use super::backoff::Backoff;
 use super::book::Records;
 use super::ports::Port;
 use super::stats::Sample;
-use crate::agent::Desired;
+use crate::agent::{Confinement, Desired};
 use crate::config::Panic;
 use crate::neigh::HopProblem;
 use crate::state::{BackendRef, Family, Image, Links};
@@ -72,6 +72,8 @@ pub struct Origin {
     pub adoption: &'static str,
     /// What works less well than it should, in words.
     pub warnings: Vec<String>,
+    /// What the agent gave up.
+    pub confinement: Confinement,
     /// The config the agent was started with: keys that only a restart can change are compared with it.
     pub config: crate::config::Config,
 }

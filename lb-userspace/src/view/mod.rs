@@ -16,8 +16,8 @@ pub use services::{
     Verdict, VerdictChangeView,
 };
 pub use status::{
-    AddressRole, AddressView, AgentView, ConfigView, FailedOpView, InterfaceView, Overall, OverrideView, ProgramView,
-    SnatView, StatusView, TableView, WarningView,
+    AddressRole, AddressView, AgentView, ConfigView, ConfinementView, FailedOpView, InterfaceView, Overall,
+    OverrideView, ProgramView, SnatView, StatusView, TableView, WarningView,
 };
 pub use time::{Timestamp, ago};
 

@@ -62,6 +62,17 @@ pub struct AgentView {
     pub applied: Timestamp,
     /// Where the desired state comes from.
     pub config: ConfigView,
+    /// What the process can do.
+    pub confinement: ConfinementView,
+}
+
+/// What the agent's process may still do, after it gave up the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfinementView {
+    /// Its capabilities, by name.
+    pub capabilities: Vec<String>,
+    /// Whether Landlock limits which files it reaches: `limited`, `partly limited`, `not limited`.
+    pub files: String,
 }
 
 /// The config file.

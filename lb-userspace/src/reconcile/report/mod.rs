@@ -21,8 +21,8 @@ use crate::agent::ReloadFailure;
 use crate::config::TxChoice;
 use crate::state::TxWay;
 use crate::view::{
-    AgentView, ConfigView, FailedOpView, InterfaceView, Overall, ProgramView, SCHEMA, ServiceState, SnatView,
-    StatusView, TableView, Timestamp,
+    AgentView, ConfigView, ConfinementView, FailedOpView, InterfaceView, Overall, ProgramView, SCHEMA, ServiceState,
+    SnatView, StatusView, TableView, Timestamp,
 };
 
 /// Everything on the status screen.
@@ -80,6 +80,10 @@ fn agent_view(snapshot: &Snapshot, reload: Option<&ReloadFailure>) -> AgentView 
             loaded: snapshot.desired.loaded,
             last_error: reload.map(|failure| failure.message.clone()),
             last_error_at: reload.map(|failure| failure.at),
+        },
+        confinement: ConfinementView {
+            capabilities: snapshot.origin.confinement.capabilities.clone(),
+            files: snapshot.origin.confinement.files.to_owned(),
         },
     }
 }
