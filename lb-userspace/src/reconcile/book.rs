@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::history::History;
 use crate::config::{Check, Config};
-use crate::health::{Judgement, PortVerdict, ProbeResult};
+use crate::health::{Judgement, PortVerdict, ProbeFault, ProbeResult};
 use crate::state::health::{Health, Outcome, Thresholds, Transition};
 use crate::state::{BackendRef, HealthState};
 use crate::view::Timestamp;
@@ -173,6 +173,8 @@ impl Record {
         // After a change of the check the newest entry of the history may be like this one.
         let before = self.history.changes().next().map(|change| change.new.clone());
         let change = match &before {
+            // It says something about this host's load, and would push out what happened to the backend.
+            _ if matches!(result.verdict, PortVerdict::Error(ProbeFault::Late(_))) => None,
             Some(before) if before.is_like(&result.verdict) => None,
             Some(before) => Some(VerdictChange::From(before.as_str())),
             None => Some(VerdictChange::First),
@@ -193,7 +195,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::ProbeFault;
     use std::path::Path;
     use std::time::Instant;
 
@@ -326,6 +327,21 @@ address = "10.0.0.11"
         assert_eq!(changes(&book).len(), 2);
         book.follow(&config(&CONFIG.replace("8080", "9090")), at(6));
         assert_eq!(changes(&book), []);
+    }
+
+    #[test]
+    fn a_probe_that_we_held_up_is_shown_and_leaves_no_trace_in_the_history() {
+        let mut book = Book::default();
+        book.follow(&config(CONFIG), at(0));
+        book.observe(&result(8080, PortVerdict::Open), at(1));
+        let late = PortVerdict::Error(ProbeFault::Late(Duration::from_secs(1)));
+        assert_eq!(book.observe(&result(8080, late), at(2)), Observed::default());
+        assert_eq!(newest(&book), (1, 1_002));
+        assert_eq!(
+            book.observe(&result(8080, PortVerdict::Open), at(3)),
+            Observed::default()
+        );
+        assert_eq!(changes(&book), [(None, "open")]);
     }
 
     #[test]
