@@ -1,4 +1,4 @@
-//! The agent with as few rights as it can have: not root, four capabilities, files limited; and root that gives the rest
+//! The agent with as few rights as it can have: not root, three capabilities, files limited; and root that gives the rest
 //! up before there is a second thread.
 
 use std::collections::BTreeSet;
@@ -17,12 +17,15 @@ use xlb_tests::alone::shared;
 use xlb_tests::client::backends;
 use xlb_tests::config_text::{QUICK_TCP_CHECK, ServiceText};
 use xlb_tests::peers::{Load, TalkServer};
+use xlb_tests::process::Process;
 use xlb_tests::require;
 use xlb_tests::topology::{Plan, Topology, VIP4, VIP6};
 
 /// A user and a group that nobody is.
 const USER: u32 = 64_123;
 const GROUP: u32 = 64_124;
+/// What the agent needs.
+const ALL: [&str; 3] = ["bpf", "net_admin", "perfmon"];
 /// A group that may use the socket.
 const SOCKET_GROUP: u32 = 64_125;
 
@@ -98,7 +101,8 @@ fn of_threads(pid: nix::unistd::Pid, field: &str) -> Result<BTreeSet<String>> {
 
 /// The set as /proc shows it.
 fn needed() -> String {
-    let bits = [39, 12, 38, 13];
+    // CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON.
+    let bits = [39, 12, 38];
     let mask: u64 = bits.iter().map(|bit| 1_u64 << bit).sum();
     format!("{mask:016x}")
 }
@@ -108,7 +112,7 @@ fn only(value: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn four_capabilities_and_no_root_load_attach_forward_and_write_back() -> Result<()> {
+fn three_capabilities_and_no_root_load_attach_forward_and_write_back() -> Result<()> {
     require!("ip", "ethtool", "setpriv");
     let _share = shared();
     let topology = Topology::build(Plan::full_nat(1))?;
@@ -131,7 +135,7 @@ fn four_capabilities_and_no_root_load_attach_forward_and_write_back() -> Result<
         &services(&topology),
         Launch {
             config: Some(config.clone()),
-            before: as_user(&["bpf", "net_admin", "perfmon", "net_raw"]),
+            before: as_user(&ALL),
             ..Launch::default()
         },
     )?;
@@ -282,7 +286,7 @@ fn a_pin_directory_that_is_not_ours_is_named_with_the_command_that_helps() -> Re
     fs::set_permissions(&pins, fs::Permissions::from_mode(0o700)).context("close it")?;
     let config = topology.room.file("own").join("xlb.toml");
     fs::write(&config, format!("{}\n{}", section(&topology), services(&topology))).context("write the config")?;
-    let words = as_user(&["bpf", "net_admin", "perfmon", "net_raw"]);
+    let words = as_user(&ALL);
     let mut command: Command = topology.balancer.command(&words[0]);
     let own = xlb_tests::binary::xlb_binary()?;
     let output = command
@@ -296,6 +300,44 @@ fn a_pin_directory_that_is_not_ours_is_named_with_the_command_that_helps() -> Re
     ensure!(output.status.code() == Some(5), "{output:?}");
     let remedy = format!("install -d -o {USER} -m 0700 {}", pins.display());
     ensure!(said.contains(&remedy), "{said}");
+    Ok(())
+}
+
+#[test]
+fn each_of_the_three_capabilities_is_missed() -> Result<()> {
+    require!("ip", "ethtool", "setpriv");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(1))?;
+    give(&topology)?;
+    let config = topology.room.file("own").join("xlb.toml");
+    fs::write(&config, format!("{}\n{}", section(&topology), services(&topology))).context("write the config")?;
+    for (without, refused) in [
+        ("bpf", "BPF object: map error: failed to create map"),
+        ("net_admin", "BPF object: map error: failed to create map"),
+        ("perfmon", "BPF program xlb: Permission denied"),
+    ] {
+        let rest: Vec<&str> = ALL.into_iter().filter(|name| *name != without).collect();
+        let words = as_user(&rest);
+        let mut command: Command = topology.balancer.command(&words[0]);
+        let own = xlb_tests::binary::xlb_binary()?;
+        command
+            .args(&words[1..])
+            .arg(own)
+            .args(["run", "--config"])
+            .arg(&config);
+        let log = topology.room.file(&format!("without-{without}.log"));
+        let mut agent = Process::start("xlb run", &mut command, &log)?;
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let status = agent
+            .wait(Duration::from_mins(1))
+            .with_context(|| format!("without {without} it runs"))?;
+        let name = format!("CAP_{}", without.to_uppercase());
+        ensure!(
+            !status.success() && said().contains(refused) && said().contains(&format!("the agent has no {name};")),
+            "without {without}: {status}: {}",
+            said()
+        );
+    }
     Ok(())
 }
 

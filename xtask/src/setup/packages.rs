@@ -49,7 +49,7 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool(
         "setpriv",
         "util-linux",
-        "an agent that is not root and has four capabilities",
+        "an agent that is not root and has three capabilities",
     ),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {

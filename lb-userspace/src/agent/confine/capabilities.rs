@@ -8,16 +8,12 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability};
 use nix::unistd::{Gid, getegid, geteuid, getgroups, setgroups};
 
-/// Programs and maps; attaching, neighbours, addresses; tracepoints, and the verifier's pointer arithmetic; ICMP errors of probes.
-const NEEDED: [Capability; 4] = [
-    Capability::CAP_BPF,
-    Capability::CAP_NET_ADMIN,
-    Capability::CAP_PERFMON,
-    Capability::CAP_NET_RAW,
-];
+/// Programs and maps; attaching, neighbours, addresses; the verifier's pointer comparisons, and tracing. ICMP errors of probes
+/// come from the socket's own error queue, so that no raw socket is needed.
+const NEEDED: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
 
 /// The same by name, as a unit grants them.
-pub const NEEDED_CAPABILITIES: [&str; 4] = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_NET_RAW"];
+pub const NEEDED_CAPABILITIES: [&str; 3] = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"];
 
 /// Keeps [`NEEDED`], as far as they are there, and nothing else.
 pub(super) fn give_up(config_path: &Path) -> io::Result<()> {
