@@ -14,7 +14,7 @@ use lb_common::names;
 use lb_common::reason::REASON_SLOTS;
 
 pub use lab::{Lab, pin_to_cpu};
-pub use maps::{Entry, Key, Maps, Side};
+pub use maps::{Entry, Key, Maps, Side, Wire};
 pub use rig::{Loaded, Mismatch, Rig, Sent};
 pub use talk::{BACKEND_ISN, CLIENT_ISN, Talk, ends};
 

@@ -16,6 +16,7 @@ use super::signals::Signals;
 use super::{presence, supervise, watch as file_watch};
 use crate::api::{self, ApiState};
 use crate::dataplane::{self, DataplaneError, LogObject};
+use crate::flows::Flows;
 use crate::health;
 use crate::neigh::{self, NeighError};
 use crate::reconcile::{ApplyError, Event, Outputs, Start, VipsWanted, Writer};
@@ -152,6 +153,7 @@ async fn serve(
     if packet_log == LogObject::On {
         forward_packet_log(&mut dataplane)?;
     }
+    let flows = Flows::new(dataplane.flow_tables()?);
     let writer = Writer::new(Start {
         dataplane,
         image,
@@ -180,7 +182,7 @@ async fn serve(
     runtime.spawn(presence::run(vips, links_changed, events.clone()));
 
     let admin = Arc::new(Admin::new(Arc::clone(&desired), events.clone()));
-    let state = ApiState::new(snapshot.clone(), events.clone(), Arc::clone(&admin));
+    let state = ApiState::new(snapshot.clone(), events.clone(), Arc::clone(&admin)).with_flows(flows);
     runtime.spawn(api::serve_unix(socket, state.clone()));
     if let Ok(Some(listener)) = http {
         runtime.spawn(api::serve_http(listener, state));

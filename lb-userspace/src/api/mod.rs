@@ -2,6 +2,7 @@
 //! snapshots and hands changes to [`Admin`]; it decides nothing.
 
 mod error;
+mod flows;
 mod listen;
 mod peer;
 mod read;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub use listen::{BoundUnix, ListenError, adopt_http, bind_http, bind_unix, listen_unix};
 
 use crate::agent::Admin;
+use crate::flows::Flows;
 use crate::reconcile::{Event, Snapshot};
 use crate::view::{ApiError, ErrorCode};
 use error::Failure;
@@ -31,6 +33,7 @@ pub struct ApiState {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     events: mpsc::Sender<Event>,
     admin: Arc<Admin>,
+    flows: Option<Flows>,
 }
 
 impl ApiState {
@@ -40,7 +43,15 @@ impl ApiState {
             snapshots,
             events,
             admin,
+            flows: None,
         }
+    }
+
+    /// Connections can be listed.
+    #[must_use]
+    pub fn with_flows(mut self, flows: Flows) -> Self {
+        self.flows = Some(flows);
+        self
     }
 }
 
@@ -53,6 +64,7 @@ pub async fn serve_unix(listener: UnixListener, state: ApiState) {
             delete(write::remove_backend),
         )
         .route("/v1/reload", post(write::reload))
+        .route("/v1/flows", get(flows::flows))
         .with_state(state);
     let service = routes.into_make_service_with_connect_info::<Peer>();
     if let Err(error) = axum::serve(listener, service).await {
@@ -83,7 +95,8 @@ async fn unknown(method: Method, uri: Uri) -> Failure {
         code: ErrorCode::NotFound,
         message: format!("{method} {} is not part of this API", uri.path()),
         next: Some(
-            "GET /v1/status, /v1/services, /v1/drops, /metrics, /healthz; POST /v1/backends, /v1/reload".to_owned(),
+            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /metrics, /healthz; POST /v1/backends, /v1/reload"
+                .to_owned(),
         ),
     })
 }

@@ -1,6 +1,7 @@
 //! The clap tree. Objects with several actions are nouns with subcommands (`backend add`), so that later ones
 //! (`backend drain`, `service list`) fit in beside them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::logs;
 use super::target::Target;
+use crate::view::{FlowFamily, FlowState, Prefix, Timestamp};
 
 /// Where `xlb run` and `xlb check` look when nothing else is said.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/xlb/xlb.toml";
@@ -43,12 +45,18 @@ pub enum Command {
         #[command(subcommand)]
         command: BackendCommand,
     },
+    /// Show live connections; log who used which SNAT tuple when
+    Flows(FlowsArgs),
     /// Show why packets were dropped, and what the kernel failed to send
     Drops(DropsArgs),
     /// Read the config file again (as SIGHUP does) and say what came of it
     Reload(ReloadArgs),
     /// Detach the program and remove every pin: traffic stops being balanced
     Unload(UnloadArgs),
+    /// Print a completion script that knows the running agent's services and backends
+    Completions(CompletionsArgs),
+    /// Print the man pages, or write them into a directory
+    Man(ManArgs),
 }
 
 /// `xlb run`.
@@ -195,6 +203,131 @@ pub struct DropsArgs {
     /// Format of the answer; wide also lists reasons that never happened
     #[arg(short, long, value_enum, default_value_t = WideFormat::Table)]
     pub output: WideFormat,
+}
+
+/// `xlb flows`.
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// Only connections of this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only connections of this backend: NAME, or SERVICE/NAME
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+    /// Only connections of these clients
+    #[arg(long, value_name = "ADDRESS[/LENGTH]")]
+    pub client: Option<Prefix>,
+    /// Only connections in this state
+    #[arg(long, value_enum, conflicts_with = "log")]
+    pub state: Option<StateArg>,
+    /// Only connections of this family
+    #[arg(long, value_enum)]
+    pub family: Option<FamilyArg>,
+    /// At most so many
+    #[arg(long, value_name = "N", conflicts_with = "log")]
+    pub limit: Option<u64>,
+    /// Append the begin and end of every connection to FILE until SIGTERM; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Time between two looks at the connections for --log; below the closing and udp lifetimes nothing is missed
+    #[arg(long, default_value = "10s", value_parser = parse_duration, requires = "log")]
+    pub interval: Duration,
+    /// Print which clients used this SNAT address and port, from the file named with --log
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "log")]
+    pub who: Option<SocketAddr>,
+    /// Only who used it at this time, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", requires = "who")]
+    pub at: Option<Timestamp>,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+    /// Format of the answer; json: one object a line
+    #[arg(short, long, value_enum, default_value_t = WideFormat::Table)]
+    pub output: WideFormat,
+}
+
+/// State of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StateArg {
+    /// TCP: in its handshake; UDP: not answered yet.
+    #[value(name = "half_open", alias = "half-open")]
+    HalfOpen,
+    /// Open.
+    Established,
+    /// A FIN or RST was seen.
+    Closing,
+}
+
+impl From<StateArg> for FlowState {
+    fn from(state: StateArg) -> Self {
+        match state {
+            StateArg::HalfOpen => Self::HalfOpen,
+            StateArg::Established => Self::Established,
+            StateArg::Closing => Self::Closing,
+        }
+    }
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FamilyArg {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl From<FamilyArg> for FlowFamily {
+    fn from(family: FamilyArg) -> Self {
+        match family {
+            FamilyArg::Ipv4 => Self::Ipv4,
+            FamilyArg::Ipv6 => Self::Ipv6,
+        }
+    }
+}
+
+/// `xlb completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Shells that completion scripts can be made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+    /// Elvish.
+    Elvish,
+    /// PowerShell.
+    Powershell,
+}
+
+impl Shell {
+    /// As on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+            Self::Elvish => "elvish",
+            Self::Powershell => "powershell",
+        }
+    }
+}
+
+/// `xlb man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write one file a command into this directory, such as /usr/local/share/man/man1
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `xlb reload`.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 use super::args::Socket;
 use super::exit::CliError;
@@ -71,6 +72,24 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), CliError> {
+        let (response, driver) = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| self.protocol(&error))?;
+        driver.abort();
+        Ok((status, body.to_bytes()))
+    }
+
+    /// Connects and asks; the answer's body is still to be read while the task drives the connection.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), CliError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
             let socket = self.socket.clone();
             match source.kind() {
@@ -94,17 +113,10 @@ impl Client {
             .send_request(request)
             .await
             .map_err(|error| self.protocol(&error))?;
-        let status = response.status();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| self.protocol(&error))?;
-        driver.abort();
-        Ok((status, body.to_bytes()))
+        Ok((response, driver))
     }
 
-    fn protocol(&self, what: &dyn std::fmt::Display) -> CliError {
+    pub(super) fn protocol(&self, what: &dyn std::fmt::Display) -> CliError {
         CliError::Protocol {
             socket: self.socket.clone(),
             what: what.to_string(),

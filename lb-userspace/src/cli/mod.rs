@@ -5,9 +5,13 @@ mod args;
 mod backend;
 mod check;
 mod client;
+mod completions;
 mod drops;
 mod exit;
+mod flows;
+mod lines;
 mod logs;
+mod man;
 mod output;
 mod run;
 mod status;
@@ -27,6 +31,7 @@ pub use status::status_text;
 
 /// Parses the arguments, runs the command, prints its error and gives the exit code (OPERATORS.md).
 pub fn main() -> ExitCode {
+    completions::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -53,8 +58,11 @@ fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
         Command::Backend { command } => backend::backend(&command),
+        Command::Flows(args) => flows::flows(&args),
         Command::Drops(args) => drops::drops(&args),
         Command::Reload(args) => backend::reload(&args),
         Command::Unload(args) => unload::unload(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
     }
 }

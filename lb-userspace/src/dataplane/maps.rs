@@ -145,7 +145,7 @@ fn bounds(map: &'static str, entries: u32, first: u32, count: u32) -> Result<(),
 }
 
 /// A second descriptor of a map that is still inside the object.
-fn descriptor(
+pub(super) fn descriptor(
     ebpf: &aya::Ebpf,
     name: &'static str,
     data: impl Fn(&Map) -> Option<&MapData>,

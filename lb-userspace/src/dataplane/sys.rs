@@ -24,8 +24,11 @@ const ATTACH_XDP: u32 = 37;
 #[derive(Clone, Copy)]
 #[repr(i64)]
 pub(super) enum Command {
+    MapLookup = 1,
+    ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
+    ProgTestRun = 10,
     ObjGetInfoByFd = 15,
     RawTracepointOpen = 17,
     MapLookupBatch = 24,

@@ -4,12 +4,14 @@
 //! within one [`SCHEMA`]; units stand in the key names.
 
 mod drops;
+mod flows;
 mod requests;
 mod services;
 mod status;
 mod time;
 
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
+pub use flows::{FlowFamily, FlowQuery, FlowState, FlowView, Prefix};
 pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
 pub use services::{
     AllDownView, BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView,

@@ -51,6 +51,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         "util-linux",
         "an agent that is not root and has three capabilities",
     ),
+    tool("groff", "groff-base", "reads the man pages as man(1) does"),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {
         service: Some("nginx"),
