@@ -49,6 +49,8 @@ pub enum Command {
     Flows(FlowsArgs),
     /// Show why packets were dropped, and what the kernel failed to send
     Drops(DropsArgs),
+    /// Explain a code of `xlb check`, a drop reason or a port verdict; without a name: list them
+    Explain(ExplainArgs),
     /// Read the config file again (as SIGHUP does) and say what came of it
     Reload(ReloadArgs),
     /// Detach the program and remove every pin: traffic stops being balanced
@@ -203,6 +205,17 @@ pub struct DropsArgs {
     /// Format of the answer; wide also lists reasons that never happened
     #[arg(short, long, value_enum, default_value_t = WideFormat::Table)]
     pub output: WideFormat,
+}
+
+/// `xlb explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Code such as XLB0203 or 203, a reason such as `no_backend`, or a port verdict such as `filtered`; default: list all
+    #[arg(value_name = "CODE|NAME")]
+    pub code: Option<String>,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
 }
 
 /// `xlb flows`.

@@ -14,6 +14,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use super::args::{Cli, CompletionsArgs, DEFAULT_SOCKET};
 use super::client::Client;
 use super::exit::{CliError, Exit};
+use super::explain;
 use super::output;
 use crate::view::ServiceView;
 
@@ -54,9 +55,20 @@ fn with_names(command: Command) -> Command {
 fn named(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "service" => arg.add(ArgValueCompleter::new(services)),
+        "code" => arg.add(ArgValueCompleter::new(codes)),
         "backend" => arg.add(ArgValueCompleter::new(backends)),
         _ => arg,
     }
+}
+
+/// What `xlb explain` knows, each with its title.
+fn codes(begun: &OsStr) -> Vec<CompletionCandidate> {
+    let begun = begun.to_string_lossy().to_ascii_lowercase();
+    let known = explain::topics().into_iter();
+    let begun = known.filter(|topic| topic.name.to_ascii_lowercase().starts_with(&begun));
+    begun
+        .map(|topic| CompletionCandidate::new(topic.name).help(Some(topic.title.into())))
+        .collect()
 }
 
 fn services(begun: &OsStr) -> Vec<CompletionCandidate> {
@@ -129,5 +141,15 @@ mod tests {
         let found = candidates(OsStr::new("we"), names);
         let values: Vec<_> = found.iter().map(|candidate| candidate.get_value().to_owned()).collect();
         assert_eq!(values, ["web", "webmail"]);
+    }
+
+    #[test]
+    fn codes_are_completed_in_any_case() {
+        let values = |begun: &str| -> Vec<_> {
+            let found = codes(OsStr::new(begun));
+            found.iter().map(|candidate| candidate.get_value().to_owned()).collect()
+        };
+        assert_eq!(values("xlb0203"), ["XLB0203"]);
+        assert_eq!(values("no_b"), ["no_backend"]);
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod completions;
 mod drops;
 mod exit;
+mod explain;
 mod flows;
 mod lines;
 mod logs;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Backend { command } => backend::backend(&command),
         Command::Flows(args) => flows::flows(&args),
         Command::Drops(args) => drops::drops(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Reload(args) => backend::reload(&args),
         Command::Unload(args) => unload::unload(&args),
         Command::Completions(args) => completions::completions(&args),

@@ -8,6 +8,7 @@ mod agent;
 mod check;
 mod codes;
 mod diagnostic;
+mod examples;
 mod findings;
 mod model;
 mod probe;
@@ -32,11 +33,13 @@ use reader::Section;
 pub use agent::{DEFAULT_HTTP, DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 pub use codes::{CODES, Code, explain};
 pub use diagnostic::{Diagnostic, Severity};
+pub use examples::{Example, example};
 pub use model::{
     AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic, PortRange, Protocol,
     Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
 };
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
+pub use words::nearest;
 
 /// Parses and checks a config. `path` is named in diagnostics only.
 ///

@@ -64,7 +64,7 @@ pub(super) fn bad_name_char(text: &str, of: NameOf) -> Option<char> {
 }
 
 /// The known word that was probably meant.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let longest = known.iter().map(|k| k.len()).max().unwrap_or(0);
     if word.len() > longest.saturating_mul(2) {
         return None;

@@ -24,11 +24,13 @@ mod tap;
 mod tls;
 mod trust;
 mod verdict;
+mod words;
 
 pub use scheduler::start;
 pub use tls::TlsSetup;
 pub use trust::{Client, Trust, TrustError, look_at_roots};
 pub use verdict::{BadBody, BodyEnd, Judgement, PortVerdict, ProbeFault, Speaks, TlsCause, Unreachable};
+pub use words::{Cause, WORDS, Word};
 
 /// One probe: what is checked, how, how often.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,6 +145,17 @@ pub enum Judgement {
     Inconclusive,
 }
 
+impl Judgement {
+    /// As the docs and `xlb explain` call it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
 impl PortVerdict {
     /// Metric label and JSON value. A fixed, small set.
     pub const fn as_str(&self) -> &'static str {
@@ -266,20 +277,37 @@ mod tests {
     }
 
     #[test]
-    fn every_verdict_is_explained_in_the_docs() {
-        let page = include_str!("../../../docs/port-verdicts.md");
+    fn every_verdict_is_explained_and_nothing_else_is() {
+        let words = super::super::WORDS;
+        let listed: Vec<_> = words
+            .iter()
+            .flat_map(|one| one.causes.iter().map(|cause| (one.word, Some(cause.cause))))
+            .collect();
+        let found: Vec<_> = every()
+            .iter()
+            .map(|verdict| (verdict.as_str(), verdict.cause()))
+            .collect();
+        for (word, cause) in &listed {
+            assert!(found.contains(&(*word, *cause)), "no verdict is {word}: {cause:?}");
+        }
+        for one in words {
+            assert!(
+                found.iter().any(|(word, _)| *word == one.word),
+                "no verdict is {}",
+                one.word
+            );
+        }
         for verdict in every() {
-            let counts = match verdict.judgement() {
-                Judgement::Good => "good",
-                Judgement::Bad => "bad",
-                Judgement::Inconclusive => "inconclusive",
+            let Some(one) = words.iter().find(|one| one.word == verdict.as_str()) else {
+                panic!("health/words.rs lacks {}", verdict.as_str())
             };
-            let row = format!("| `{}` | {counts} |", verdict.as_str());
-            assert!(page.contains(&row), "docs/port-verdicts.md lacks {row}");
-            if let Some(cause) = verdict.cause() {
-                let row = format!("| `{}`: `{cause}` |", verdict.as_str());
-                assert!(page.contains(&row), "docs/port-verdicts.md lacks {row}");
-            }
+            assert_eq!(one.judgement, verdict.judgement(), "{}", one.word);
+            let cause = verdict.cause();
+            assert!(
+                cause.is_none() || listed.contains(&(one.word, cause)),
+                "health/words.rs lacks {}: {cause:?}",
+                one.word
+            );
         }
     }
 
