@@ -204,3 +204,24 @@ fn a_log_filter_without_meaning_is_a_usage_error_that_says_what_there_is() {
         assert!(text(&output.stderr).contains("next: --log info"), "{output:?}");
     }
 }
+
+#[test]
+fn explain_needs_no_agent_and_an_unknown_name_is_exit_code_2() {
+    for (name, wanted) in [
+        ("203", "XLB0203  error"),
+        ("no_backend", "drop reason"),
+        ("Filtered", "port verdict"),
+    ] {
+        let output = output(&["explain", name]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(text(&output.stdout).contains(wanted), "{output:?}");
+    }
+    let listed = output(&["explain", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("one JSON document");
+    assert_eq!(listed["schema"], 1);
+    assert!(listed["topics"].as_array().is_some_and(|all| all.len() > 80));
+    let wrong = output(&["explain", "no_backends"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(wrong.stdout.is_empty());
+    assert!(text(&wrong.stderr).contains("did you mean 'no_backend'?"), "{wrong:?}");
+}
