@@ -265,10 +265,13 @@ fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredEr
             }
         })
     };
-    config::parse_looking(path, text, &look).map_err(|diagnostics| DesiredError::Check {
+    let (config, mut found) = config::parse_looking(path, text, &look).map_err(|diagnostics| DesiredError::Check {
         path: path.to_owned(),
         diagnostics,
-    })
+    })?;
+    // Hints are for those who write the file: 'xlb check' has them.
+    found.retain(|one| one.severity != Severity::Hint);
+    Ok((config, found))
 }
 
 fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {

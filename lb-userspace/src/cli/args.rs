@@ -37,6 +37,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a config file: every error at once; needs no privilege and no agent
     Check(CheckArgs),
+    /// Print the config file's JSON schema, for editors
+    Schema,
     /// Show services, backends and what is wrong; exit code 1 when degraded
     Status(StatusArgs),
     /// Add or remove a backend of a service

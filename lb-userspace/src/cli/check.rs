@@ -1,5 +1,7 @@
-//! `xlb check`: every error of a config file at once, and whether its addresses are here. Needs no privilege and no
+//! `xlb check`: every finding about a config file at once, and whether its addresses are here. Needs no privilege and no
 //! agent.
+
+mod text;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,9 +11,13 @@ use serde::Serialize;
 use super::args::{CheckArgs, Format};
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::agent::{Desired, DesiredError, address_view};
-use crate::config::{Config, Diagnostic, Severity};
+use crate::agent::address_view;
+use crate::config::{self, Config, Diagnostic};
+use crate::health::look_at_roots;
 use crate::view::{AddressRole, AddressView, SCHEMA};
+
+/// The next step for a missing VIP that the agent takes care of.
+const MANAGED: &str = "nothing: the agent adds it (manage_vip)";
 
 /// The JSON answer.
 #[derive(Debug, Serialize)]
@@ -19,9 +25,12 @@ struct CheckView {
     schema: u32,
     file: std::path::PathBuf,
     ok: bool,
+    /// Why the file could not even be read.
+    error: Option<String>,
     services: usize,
     backends: usize,
     diagnostics: Vec<DiagnosticView>,
+    silenced: Vec<DiagnosticView>,
     addresses: Vec<AddressView>,
 }
 
@@ -34,6 +43,9 @@ struct DiagnosticView {
     line: usize,
     column: usize,
     help: Option<String>,
+    /// Why it is silenced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     #[serde(skip)]
     rendered: String,
 }
@@ -47,6 +59,7 @@ impl From<&Diagnostic> for DiagnosticView {
             line: found.line,
             column: found.column,
             help: found.help.clone(),
+            reason: found.silenced.clone(),
             rendered: found.rendered.clone(),
         }
     }
@@ -54,70 +67,46 @@ impl From<&Diagnostic> for DiagnosticView {
 
 /// Checks and reports.
 pub(super) fn check(args: &CheckArgs) -> Result<Exit, CliError> {
-    let (config, diagnostics) = match Desired::read(&args.config, &[]) {
-        Ok((desired, _)) => (Some(desired.config), desired.warnings),
-        Err(DesiredError::Check { diagnostics, .. }) => (None, diagnostics),
-        Err(error) => return Err(CliError::Problem(error.to_string())),
-    };
-    let services = config.as_ref().map_or(&[][..], |config| &config.services);
-    let view = CheckView {
-        schema: SCHEMA,
-        file: args.config.clone(),
-        ok: config.is_some(),
-        services: services.len(),
-        backends: services.iter().map(|service| service.backends.len()).sum(),
-        diagnostics: diagnostics.iter().map(Into::into).collect(),
-        addresses: config.as_ref().map_or_else(Vec::new, addresses),
-    };
-    match args.output {
-        Format::Json => output::json(&view)?,
-        Format::Table => output::text(&text(&view))?,
+    let view = look(args);
+    match (args.output, &view.error) {
+        (Format::Json, _) => output::json(&view)?,
+        (Format::Table, Some(error)) => return Err(CliError::Problem(error.clone())),
+        (Format::Table, None) => output::text(&text::text(&view))?,
     }
     Ok(if view.ok { Exit::Ok } else { Exit::Problem })
 }
 
-fn text(view: &CheckView) -> String {
-    let mut text = String::new();
-    for found in &view.diagnostics {
-        output::line(&mut text, &format!("{}\n", found.rendered.trim_end()));
-    }
-    for address in &view.addresses {
-        let role = match address.role {
-            AddressRole::Vip => "vip",
-            AddressRole::Snat => "snat",
-        };
-        let on = address
-            .interface
-            .as_deref()
-            .map(|name| format!(" on {name}"))
-            .unwrap_or_default();
-        let next = address
-            .next
-            .as_deref()
-            .map(|next| format!("; next: {next}"))
-            .unwrap_or_default();
-        output::line(
-            &mut text,
-            &format!("{role} {}: {}{on}{next}", address.address, address.presence),
-        );
-    }
-    let errors = view
-        .diagnostics
-        .iter()
-        .filter(|found| found.severity == Severity::Error.as_str());
-    let (errors, all) = (errors.count(), view.diagnostics.len());
-    let file = view.file.display();
-    let warnings = all - errors;
-    let summary = if view.ok {
-        format!(
-            "{file}: ok, {} services, {} backends, {warnings} warnings",
-            view.services, view.backends
-        )
-    } else {
-        format!("{file}: {errors} errors, {warnings} warnings; nothing was applied")
+fn look(args: &CheckArgs) -> CheckView {
+    let path = &args.config;
+    let mut view = CheckView {
+        schema: SCHEMA,
+        file: path.clone(),
+        ok: false,
+        error: None,
+        services: 0,
+        backends: 0,
+        diagnostics: Vec::new(),
+        silenced: Vec::new(),
+        addresses: Vec::new(),
     };
-    output::line(&mut text, &summary);
-    text
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(source) => {
+            let path = path.clone();
+            view.error = Some(crate::agent::DesiredError::Read { path, source }.to_string());
+            return view;
+        }
+    };
+    let examined = config::examine(path, &bytes, &look_at_roots);
+    view.diagnostics = examined.findings.iter().map(Into::into).collect();
+    view.silenced = examined.silenced.iter().map(Into::into).collect();
+    if let Some(config) = &examined.config {
+        view.ok = true;
+        view.services = config.services.len();
+        view.backends = config.services.iter().map(|service| service.backends.len()).sum();
+        view.addresses = addresses(config);
+    }
+    view
 }
 
 /// Presence of the addresses that the file names. Empty where netlink cannot be asked: the check of the file stands.
@@ -144,7 +133,7 @@ fn addresses(config: &Config) -> Vec<AddressView> {
             match address_view(address, role, interface).await {
                 Ok(mut view) => {
                     if config.agent.manage_vip && role == AddressRole::Vip && view.presence != "local" {
-                        view.next = Some("the agent adds it (manage_vip)".to_owned());
+                        view.next = Some(MANAGED.to_owned());
                     }
                     views.push(view);
                 }

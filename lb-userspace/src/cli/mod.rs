@@ -15,6 +15,7 @@ mod logs;
 mod man;
 mod output;
 mod run;
+mod schema;
 mod status;
 mod table;
 mod target;
@@ -57,6 +58,7 @@ fn dispatch(command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Schema => schema::schema(),
         Command::Status(args) => status::status(&args),
         Command::Backend { command } => backend::backend(&command),
         Command::Flows(args) => flows::flows(&args),

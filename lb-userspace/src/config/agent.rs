@@ -11,7 +11,7 @@ use super::codes;
 use super::findings::{Finding, Findings, Located, Span};
 use super::raw::RawAgent;
 use super::reader::{self, Section, Value};
-use super::{Limits, PortRange, Timeouts, TxChoice, XdpMode};
+use super::{Limits, PortRange, Timeouts, TxChoice, XdpMode, silence};
 
 /// API socket where the config names none.
 pub const DEFAULT_SOCKET: &str = "/run/xlb/api.sock";
@@ -86,6 +86,8 @@ pub(super) fn agent(table: &DeTable<'_>, span: Span, found: &mut Findings) -> Ra
             .unwrap_or_else(|| PathBuf::from(DEFAULT_PIN_DIR)),
         watch: section.read("watch", found, reader::boolean).unwrap_or(true),
         sandbox: section.read("sandbox", found, reader::boolean).unwrap_or(true),
+        silences: section.read("silence", found, silence::silences).unwrap_or_default(),
+        span: section.span.clone(),
     };
     section.close(found);
     raw

@@ -7,18 +7,37 @@ use super::Severity;
 pub struct Code {
     /// `XLB0xxx`.
     pub id: &'static str,
-    /// Error or warning.
+    /// Error, warning or hint.
     pub severity: Severity,
     /// What it is about, in a few words.
     pub title: &'static str,
     /// Why it matters and what to do.
     pub explanation: &'static str,
+    /// Whether it depends on the host that the file is checked on.
+    pub host: bool,
+}
+
+impl Code {
+    /// Whether `silence` may name it: warnings and hints, but for those about `silence` itself.
+    pub fn can_be_silenced(&self) -> bool {
+        self.severity != Severity::Error && *self != SILENCE_UNUSED
+    }
+}
+
+macro_rules! host {
+    () => {
+        false
+    };
+    (Host) => {
+        true
+    };
 }
 
 macro_rules! codes {
-    ($($konst:ident = $id:literal $severity:ident $title:literal $explanation:literal;)+) => {
+    ($($konst:ident = $id:literal $severity:ident $($host:ident)? $title:literal $explanation:literal;)+) => {
         $(pub(super) static $konst: Code = Code {
             id: $id, severity: Severity::$severity, title: $title, explanation: $explanation,
+            host: host!($($host)?),
         };)+
         /// Every code, in order.
         pub static CODES: &[&Code] = &[$(&$konst),+];
@@ -96,6 +115,12 @@ codes! {
         "The VIP is also a SNAT address and the service port lies inside snat_ports: a reply from a backend and a client's packet could not be told apart. Move snat_ports, or use another SNAT address.";
     LISTENER_CLASH = "XLB0216" Error "service port that is the agent's own listener"
         "XDP takes the packets to this address and port, so that the agent's own listener would never see them.";
+    SILENCE_UNKNOWN = "XLB0220" Error "silence of a code that does not exist"
+        "silence names a code that no finding has. 'xlb explain' lists them all.";
+    SILENCE_ERROR = "XLB0221" Error "silence of what cannot be silenced"
+        "Only warnings and hints can be silenced: a config with an error cannot work. XLB0310 cannot be silenced either; remove the silence that it is about.";
+    SILENCE_WITHOUT_REASON = "XLB0222" Error "silence without a reason"
+        "Whoever reads the file next must learn why a warning is meant to be so. Write it as reason.";
     ROOTS_UNUSABLE = "XLB0240" Error "roots that cannot be used"
         "The file is not there, cannot be read, or holds something else than certificates in PEM. The agent reads it when a config is applied; a reload reads it again.";
     OTHER_PORT = "XLB0241" Error "check of another port than the traffic"
@@ -112,6 +137,8 @@ codes! {
         "No backend of this family takes new connections.";
     BACKEND_UNUSED = "XLB0306" Warning "backend of a family without a VIP"
         "The service has no VIP of this backend's family, so that the backend gets no traffic.";
+    SILENCE_UNUSED = "XLB0310" Warning "silence that silences nothing"
+        "The finding that this silence names is not there (any more), or it is about another object. Remove the silence, so that it does not hide a later mistake. One of a service also covers its backends; one of [agent] covers [agent] only.";
 }
 
 /// The code with this id, in any case.

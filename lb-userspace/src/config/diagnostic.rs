@@ -7,14 +7,17 @@ pub enum Severity {
     Error,
     /// The config is accepted; something in it is probably not what was meant.
     Warning,
+    /// The config is good; it could be better.
+    Hint,
 }
 
 impl Severity {
-    /// `error` or `warning`.
+    /// `error`, `warning` or `hint`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Hint => "hint",
         }
     }
 }
@@ -24,7 +27,7 @@ impl Severity {
 pub struct Diagnostic {
     /// `XLB0xxx`.
     pub code: &'static str,
-    /// Error or warning.
+    /// Error, warning or hint.
     pub severity: Severity,
     /// What is wrong, in one line.
     pub message: String,
@@ -36,6 +39,8 @@ pub struct Diagnostic {
     pub column: usize,
     /// What to do, in one line.
     pub help: Option<String>,
+    /// Why it is meant to be so, where `silence` says that.
+    pub silenced: Option<String>,
     /// The whole finding with source lines and carets, without colour.
     pub rendered: String,
 }

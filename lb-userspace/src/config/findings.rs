@@ -64,6 +64,11 @@ impl Findings {
         self.0.push(finding);
     }
 
+    /// Keeps those that `keep` wants.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Finding) -> bool) {
+        self.0.retain(keep);
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.0.iter().any(|finding| finding.code.severity == Severity::Error)
     }

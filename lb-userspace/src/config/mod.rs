@@ -15,7 +15,9 @@ mod probe;
 mod raw;
 mod reader;
 mod render;
+mod schema;
 mod service;
+mod silence;
 mod words;
 pub mod write_back;
 
@@ -38,15 +40,24 @@ pub use model::{
     AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic, PortRange, Protocol,
     Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
 };
+pub use schema::schema;
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
 pub use words::nearest;
 
-/// Parses and checks a config. `path` is named in diagnostics only.
+/// [`examine`], for those that only want a config without errors.
 ///
 /// # Errors
-/// Every error found, in the file's order, warnings among them. Without errors the warnings come with the config.
+/// Every error found, in the file's order, warnings and hints among them. Without errors they come with the config.
 pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    parse_looking(path, text, &|_| Ok(()))
+    parse_bytes(path, text.as_bytes())
+}
+
+/// [`parse`] for a file's bytes.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    examine(path, bytes, &|_| Ok(())).into_result()
 }
 
 /// Says what is wrong with a file of roots that the config names.
@@ -61,36 +72,69 @@ pub fn parse_looking(
     text: &str,
     look: LookAtRoots<'_>,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    examine(path, text.as_bytes(), look).into_result()
+}
+
+/// All that can be said about a file.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// `None` where there is an error.
+    pub config: Option<Config>,
+    /// In the file's order.
+    pub findings: Vec<Diagnostic>,
+    /// Warnings and hints that `silence` covers, with its reason.
+    pub silenced: Vec<Diagnostic>,
+}
+
+impl Examined {
+    fn into_result(self) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+        match self.config {
+            Some(config) => Ok((config, self.findings)),
+            None => Err(self.findings),
+        }
+    }
+}
+
+/// Parses and checks a file's bytes, which need not be UTF-8. `path` is named in diagnostics only.
+pub fn examine(path: &Path, bytes: &[u8], look: LookAtRoots<'_>) -> Examined {
+    let file = path.to_string_lossy();
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => return not_utf8(&file, bytes, error.valid_up_to()),
+    };
     let mut found = Findings::default();
     let raw = read(text, &mut found);
     check::check(&raw, look, &mut found);
     if found.has(&codes::SYNTAX) {
         found.forget_missing();
     }
-    let failed = found.has_errors();
-    let diagnostics = render::render(&path.to_string_lossy(), text, &found.into_sorted());
-    match check::config(raw) {
-        Some(config) if !failed => Ok((config, diagnostics)),
-        _ => Err(diagnostics),
+    let silenced = silence::apply(&raw, text, &mut found);
+    let silenced = silenced.into_iter().flat_map(|(finding, reason)| {
+        let shown = render::render(&file, text, &[finding]).into_iter();
+        shown.map(move |one| Diagnostic {
+            silenced: Some(reason.clone()),
+            ..one
+        })
+    });
+    let config = if found.has_errors() { None } else { check::config(raw) };
+    Examined {
+        silenced: silenced.collect(),
+        config,
+        findings: render::render(&file, text, &found.into_sorted()),
     }
 }
 
-/// [`parse`] for a file's bytes, which need not be UTF-8.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let error = match std::str::from_utf8(bytes) {
-        Ok(text) => return parse(path, text),
-        Err(error) => error,
-    };
+fn not_utf8(file: &str, bytes: &[u8], at: usize) -> Examined {
     let text = String::from_utf8_lossy(bytes);
-    let at = error.valid_up_to();
     let message = format!("byte {at} of the file is not UTF-8");
     // Up to `at` the replaced text has the same bytes; there the replacement character stands.
     let finding = Finding::new(&codes::NOT_UTF8, message, at..at + 1, "not UTF-8");
     let finding = finding.help("save the file as UTF-8");
-    Err(render::render(&path.to_string_lossy(), &text, &[finding]))
+    Examined {
+        config: None,
+        findings: render::render(file, &text, &[finding]),
+        silenced: Vec::new(),
+    }
 }
 
 fn read(text: &str, found: &mut Findings) -> RawConfig {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::findings::{Located, Span};
+use super::silence::RawSilence;
 use super::{Check, Limits, Mode, OnMiss, Panic, PortRange, Protocol, Timeouts, TxChoice, XdpMode};
 
 /// The whole file. What could not be read is absent and was reported.
@@ -37,6 +38,8 @@ pub(super) struct RawAgent {
     pub(super) pin_dir: PathBuf,
     pub(super) watch: bool,
     pub(super) sandbox: bool,
+    pub(super) silences: Vec<RawSilence>,
+    pub(super) span: Span,
 }
 
 /// One `[[service]]`.
@@ -52,6 +55,7 @@ pub(super) struct RawService {
     pub(super) on_miss: OnMiss,
     pub(super) panic: Panic,
     pub(super) backends: Vec<RawBackend>,
+    pub(super) silences: Vec<RawSilence>,
     pub(super) span: Span,
 }
 
@@ -79,6 +83,7 @@ pub(super) struct RawBackend {
     pub(super) port: Option<Located<u16>>,
     pub(super) weight: u32,
     pub(super) check: Option<Located<Check>>,
+    pub(super) silences: Vec<RawSilence>,
     pub(super) span: Span,
 }
 

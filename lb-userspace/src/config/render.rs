@@ -12,11 +12,11 @@ const MAX_SHOWN: usize = 200;
 pub(super) fn render(file: &str, text: &str, findings: &[Finding]) -> Vec<Diagnostic> {
     // An error must not be hidden by warnings before it.
     let errors_first = findings.len() > MAX_SHOWN;
-    let (errors, warnings): (Vec<_>, Vec<_>) = findings
+    let (errors, others): (Vec<_>, Vec<_>) = findings
         .iter()
         .partition(|finding| !errors_first || finding.code.severity == Severity::Error);
     let lines = LineIndex::new(text);
-    let shown = errors.into_iter().chain(warnings).take(MAX_SHOWN);
+    let shown = errors.into_iter().chain(others).take(MAX_SHOWN);
     shown.map(|finding| diagnostic(file, text, &lines, finding)).collect()
 }
 
@@ -30,6 +30,7 @@ fn diagnostic(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) 
         line,
         column,
         help: finding.help.clone(),
+        silenced: None,
         rendered: rendered(file, text, lines, finding),
     }
 }
@@ -38,6 +39,7 @@ fn rendered(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) ->
     let level = match finding.code.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Hint => Level::NOTE.with_name(Severity::Hint.as_str()),
     };
     let (span, label) = &finding.label;
     let primary = within(text, span);

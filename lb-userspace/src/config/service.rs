@@ -7,7 +7,7 @@ use super::findings::{Finding, Findings, Located, Span};
 use super::raw::{RawBackend, RawService};
 use super::reader::{self, Section, Value};
 use super::words::{self, MAX_NAME_BYTES, NameOf};
-use super::{Mode, OnMiss, Panic, Protocol, probe};
+use super::{Mode, OnMiss, Panic, Protocol, probe, silence};
 
 /// Weight of a backend that names none.
 pub const DEFAULT_WEIGHT: u32 = 100;
@@ -62,6 +62,7 @@ pub(super) fn service(table: &DeTable<'_>, span: Span, found: &mut Findings) -> 
             .into_iter()
             .map(|(table, span)| backend(table, span, found))
             .collect(),
+        silences: section.read("silence", found, silence::silences).unwrap_or_default(),
         span: section.span.clone(),
     };
     section.close(found);
@@ -82,6 +83,7 @@ fn backend(table: &DeTable<'_>, span: Span, found: &mut Findings) -> RawBackend 
             })
             .unwrap_or(DEFAULT_WEIGHT),
         check: section.read("check", found, probe::check),
+        silences: section.read("silence", found, silence::silences).unwrap_or_default(),
         span: section.span.clone(),
     };
     section.close(found);
@@ -111,7 +113,9 @@ fn mode(value: &Value<'_>, found: &mut Findings) -> Option<Mode> {
         let text = value.get_ref().as_str().unwrap_or_default();
         let message = format!("mode {text} is not in this release");
         let finding = Finding::new(&codes::NOT_IN_RELEASE, message, value.span(), "comes later");
-        found.add(finding.help("use \"full_nat\" (no change on the backends) or \"gateway\" (they route through xlb)"));
+        let use_now = "use \"full_nat\" (no change on the backends) or \"gateway\" (they route through xlb)";
+        let ports = "dsr modes leave ports alone and would ignore an internal port that differs from the service port";
+        found.add(finding.help(format!("{use_now}; {ports}")));
     }
     read
 }

@@ -7,6 +7,7 @@ use super::{Config, Diagnostic, Mode, Protocol, parse, parse_bytes};
 mod docs;
 mod errors;
 mod fuzz;
+mod schema;
 
 /// The least that is a config.
 const SMALL: &str = r#"
@@ -24,7 +25,9 @@ port = 8080
 "#;
 
 fn parsed(text: &str) -> (Config, Vec<Diagnostic>) {
-    parse(Path::new("xlb.toml"), text).unwrap_or_else(|errors| panic!("{}", shown(&errors)))
+    let parsed = parse(Path::new("xlb.toml"), text).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+    assert_eq!(schema::faults(text), Vec::<String>::new(), "{text}");
+    parsed
 }
 
 fn shown(diagnostics: &[Diagnostic]) -> String {

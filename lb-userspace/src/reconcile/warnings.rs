@@ -3,7 +3,7 @@
 use super::snapshot::Snapshot;
 use crate::agent::ReloadFailure;
 use crate::config::{Config, Panic};
-use crate::view::{AddressRole, BackendState, ServiceView, TableView, WarningView};
+use crate::view::{BackendState, ServiceView, TableView, WarningView};
 
 /// A table this full is worth a word.
 const FULL_PERCENT: u64 = 90;
@@ -73,29 +73,12 @@ fn reload_warning(snapshot: &Snapshot, failure: &ReloadFailure) -> WarningView {
 /// VIPs and SNAT addresses that packets do not reach.
 fn addresses(snapshot: &Snapshot) -> impl Iterator<Item = WarningView> + '_ {
     snapshot.presence.iter().filter_map(|address| {
-        let role = match address.role {
-            AddressRole::Vip => "VIP",
-            AddressRole::Snat => "SNAT address",
+        let code = if address.is_missing() {
+            "address_missing"
+        } else {
+            "address_routed"
         };
-        match address.presence.as_str() {
-            "missing" => Some(warning(
-                "address_missing",
-                format!(
-                    "{role} {} is not an address of this host: nobody answers ARP or neighbour discovery for it",
-                    address.address
-                ),
-                address.next.clone(),
-            )),
-            "routed" => Some(warning(
-                "address_routed",
-                format!(
-                    "{role} {} is outside our networks: a router must send it here",
-                    address.address
-                ),
-                address.next.clone(),
-            )),
-            _ => None,
-        }
+        Some(warning(code, address.obstacle()?, address.next.clone()))
     })
 }
 

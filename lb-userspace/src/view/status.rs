@@ -143,6 +143,16 @@ pub enum AddressRole {
     Snat,
 }
 
+impl AddressRole {
+    /// As sentences name it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Vip => "VIP",
+            Self::Snat => "SNAT address",
+        }
+    }
+}
+
 /// Presence of one address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AddressView {
@@ -156,6 +166,27 @@ pub struct AddressView {
     pub interface: Option<String>,
     /// The command that adds it, where it is missing.
     pub next: Option<String>,
+}
+
+impl AddressView {
+    /// Nobody answers for it.
+    pub fn is_missing(&self) -> bool {
+        self.presence == "missing"
+    }
+
+    /// What stands in the way of packets to it, if anything does.
+    pub fn obstacle(&self) -> Option<String> {
+        let (role, address) = (self.role.title(), self.address);
+        match self.presence.as_str() {
+            "missing" => Some(format!(
+                "{role} {address} is not an address of this host: nobody answers ARP or neighbour discovery for it"
+            )),
+            "routed" => Some(format!(
+                "{role} {address} is outside our networks: a router must send it here"
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// Use of one table.

@@ -1,7 +1,7 @@
 //! Addresses that can never be right, and addresses in two roles.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::Protocol;
 use crate::config::codes;
@@ -16,12 +16,12 @@ pub(super) fn check(raw: &RawConfig, found: &mut Findings) {
     for address in all(raw) {
         if let Some(why) = unusable(address.value) {
             let message = format!("{} is {why}", address.value);
-            found.add(Finding::new(
-                &codes::UNUSABLE_ADDRESS,
-                message,
-                address.span.clone(),
-                "cannot be used",
-            ));
+            let place = address.span.clone();
+            let finding = Finding::new(&codes::UNUSABLE_ADDRESS, message, place, "cannot be used");
+            found.add(finding.help(match mapped(address.value) {
+                Some(v4) => format!("write \"{v4}\""),
+                None => "write a unicast address that other hosts can reach".to_owned(),
+            }));
         }
     }
     roles(raw, found);
@@ -49,6 +49,13 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 notation"),
         _ => None,
+    }
+}
+
+fn mapped(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => v6.to_ipv4_mapped(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::Value;
 use crate::config::PortRange;
@@ -70,20 +70,19 @@ pub(in crate::config) fn number(value: &Value<'_>, range: RangeInclusive<u32>, f
     if fits.is_none() {
         let (low, high) = (range.start(), range.end());
         let message = format!("{} is outside of {low} to {high}", integer.as_str());
-        found.add(Finding::new(
-            &codes::OUT_OF_RANGE,
-            message,
-            value.span(),
-            format!("wanted {low} to {high}"),
-        ));
+        let label = format!("wanted {low} to {high}");
+        // What does not even parse is huge, or negative and huge.
+        let below = read.map_or(integer.as_str().starts_with('-'), |number| number < i128::from(*low));
+        let nearest = if below { low } else { high };
+        let finding = Finding::new(&codes::OUT_OF_RANGE, message, value.span(), label);
+        found.add(finding.help(format!("the nearest that it takes is {nearest}")));
     }
     fits
 }
 
 /// A port, which is never 0.
 pub(in crate::config) fn port(value: &Value<'_>, what: &str, found: &mut Findings) -> Option<Located<u16>> {
-    let number = number(value, 0..=65_535, found)?;
-    if number == 0 {
+    if value.get_ref().as_integer().is_some_and(is_zero) {
         let finding = Finding::new(
             &codes::PORT_ZERO,
             format!("{what} is 0"),
@@ -93,7 +92,12 @@ pub(in crate::config) fn port(value: &Value<'_>, what: &str, found: &mut Finding
         found.add(finding.help("name the port that is really used"));
         return None;
     }
+    let number = number(value, 1..=65_535, found)?;
     Some(Located::new(number as u16, value.span()))
+}
+
+fn is_zero(integer: &DeInteger<'_>) -> bool {
+    i128::from_str_radix(integer.as_str(), integer.radix()) == Ok(0)
 }
 
 /// One of a few words.
@@ -171,12 +175,10 @@ pub(in crate::config) fn duration(
     if !range.contains(&read) {
         let (low, high) = (words::show_duration(*range.start()), words::show_duration(*range.end()));
         let message = format!("{} is outside of {low} to {high}", text.value);
-        found.add(Finding::new(
-            &codes::OUT_OF_RANGE,
-            message,
-            text.span,
-            format!("wanted {low} to {high}"),
-        ));
+        let label = format!("wanted {low} to {high}");
+        let nearest = if read < *range.start() { &low } else { &high };
+        let help = format!("the nearest that it takes is {nearest:?}");
+        found.add(Finding::new(&codes::OUT_OF_RANGE, message, text.span, label).help(help));
         return None;
     }
     Some(Located::new(read, text.span))

@@ -4,13 +4,33 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{SMALL, parse, parse_bytes, shown};
-use crate::config::{CODES, Diagnostic, parse_looking};
+use crate::config::{CODES, Diagnostic, examine, parse_looking};
 
 fn found(text: &str) -> Vec<Diagnostic> {
     match parse(Path::new("xlb.toml"), text) {
         Ok((_, warnings)) => warnings,
         Err(errors) => errors,
     }
+}
+
+#[test]
+fn what_is_silenced_keeps_its_finding_and_its_reason() {
+    let text = SMALL.replace("port = 80\n", "port = 53\nprotocol = \"udp\"\ncheck = { tcp = {} }\n");
+    let examine = |text: &str| examine(Path::new("x"), text.as_bytes(), &|_| Ok(()));
+    let loud = examine(&text);
+    assert!(loud.findings.iter().any(|one| one.code == "XLB0303"), "{loud:?}");
+    let silence = "check = { tcp = {} }\nsilence = [{ code = \"xlb0303\", reason = \"both protocols\" }]\n";
+    let quiet = examine(&text.replace("check = { tcp = {} }\n", silence));
+    assert!(quiet.config.is_some());
+    assert!(
+        !quiet
+            .findings
+            .iter()
+            .any(|one| one.code == "XLB0303" || one.code == "XLB0310"),
+        "{quiet:?}"
+    );
+    let reasons = quiet.silenced.iter().map(|one| (one.code, one.silenced.as_deref()));
+    assert_eq!(reasons.collect::<Vec<_>>(), [("XLB0303", Some("both protocols"))]);
 }
 
 /// One snapshot a file of several errors.
@@ -321,6 +341,41 @@ check = { tcp = {}, port = 9001, other_port = true }
 [[service.backend]]
 address = "10.0.0.16"
 check = { tcp = {}, port = 8080 }
+"#;
+
+    a_silence_must_name_a_code_that_can_be_silenced_and_say_why: r#"
+[agent]
+interfaces = ["eth0"]
+silence = [{ code = "XLB0303" }, { code = "XLB9999", reason = "x" }, { code = "XLB0330", reason = "x" }]
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 53
+silence = [{ code = "XLB0203", reason = "x" }, { code = "XLB0310", reason = "x" }]
+[[service.backend]]
+address = "10.0.0.11"
+silence = [{ code = "XLB0303", reason = " " }, { code = "XLB0303", reason = "x", by = "me" }, 7]
+"#;
+
+    a_silence_covers_its_own_object_and_nothing_else: r#"
+[agent]
+interfaces = ["eth0"]
+silence = [{ code = "XLB0303", reason = "agent does not cover services" }]
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 53
+protocol = "udp"
+check = { tcp = {} }
+silence = [{ code = "XLB0303", reason = "both protocols" }, { code = "XLB0301", reason = "has backends by now" }]
+backend = [{ address = "10.0.0.11", check = { tcp = {} } }]
+[[service]]
+name = "second"
+vip = "203.0.113.11"
+port = 53
+protocol = "udp"
+check = { tcp = {} }
+backend = [{ address = "10.0.0.11", port = 5353, silence = [{ code = "XLB0303", reason = "stands at the service, not here" }] }]
 "#;
 
     more_than_the_limits_is_said: r#"
