@@ -98,6 +98,36 @@ fn a_check_in_json_names_code_line_and_column() {
 }
 
 #[test]
+fn a_check_refuses_what_the_agent_would_refuse_for_want_of_roots() {
+    let (_directory, path) = config(&GOOD.replace("port = 80\n", "port = 80\ncheck = { https = {} }\n"));
+    let mut command = xlb(&["check", &path.to_string_lossy()]);
+    let none = path.with_file_name("none.pem");
+    command.env("SSL_CERT_FILE", &none).env("SSL_CERT_DIR", &none);
+    let refused = command.output().expect("xlb starts");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(text(&refused.stderr).contains("roots"), "{refused:?}");
+    let refused = command.args(["-o", "json"]).output().expect("xlb starts");
+    let view: serde_json::Value = serde_json::from_slice(&refused.stdout).expect("one JSON document");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        !view["ok"].as_bool().unwrap_or(true) && view["error"].is_string(),
+        "{view}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_one_json_document_too_and_the_schema_is_one() {
+    let missing = output(&["check", "-o", "json", "/nonexistent/xlb.toml"]);
+    assert_eq!(missing.status.code(), Some(1));
+    let view: serde_json::Value = serde_json::from_slice(&missing.stdout).expect("one JSON document");
+    assert!(view["error"].is_string(), "{view}");
+    let schema = output(&["schema"]);
+    assert_eq!(schema.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).expect("one JSON document");
+    assert!(schema["properties"]["agent"].is_object(), "{schema}");
+}
+
+#[test]
 fn a_bad_config_at_start_is_exit_code_78_before_anything_is_touched() {
     let (_directory, path) = config("[agent]\n");
     let output = output(&["run", "--config", &path.to_string_lossy()]);

@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::args::{CheckArgs, Format};
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::agent::address_view;
+use crate::agent::{DesiredError, address_view};
 use crate::config::{self, Config, Diagnostic};
-use crate::health::look_at_roots;
+use crate::health::{Trust, look_at_roots};
 use crate::view::{AddressRole, AddressView, SCHEMA};
 
 /// The next step for a missing VIP that the agent takes care of.
@@ -25,7 +25,7 @@ struct CheckView {
     schema: u32,
     file: std::path::PathBuf,
     ok: bool,
-    /// Why the file could not even be read.
+    /// Why the file could not be read, or the agent would refuse it here for another reason than what it says.
     error: Option<String>,
     services: usize,
     backends: usize,
@@ -93,7 +93,7 @@ fn look(args: &CheckArgs) -> CheckView {
         Ok(bytes) => bytes,
         Err(source) => {
             let path = path.clone();
-            view.error = Some(crate::agent::DesiredError::Read { path, source }.to_string());
+            view.error = Some(DesiredError::Read { path, source }.to_string());
             return view;
         }
     };
@@ -101,7 +101,11 @@ fn look(args: &CheckArgs) -> CheckView {
     view.diagnostics = examined.findings.iter().map(Into::into).collect();
     view.silenced = examined.silenced.iter().map(Into::into).collect();
     if let Some(config) = &examined.config {
-        view.ok = true;
+        // Such as a host without roots of its own, and an HTTPS check that believes them.
+        let path = path.clone();
+        let trust = Trust::load(config).map_err(|source| DesiredError::Trust { path, source });
+        view.error = trust.err().map(|error| error.to_string());
+        view.ok = view.error.is_none();
         view.services = config.services.len();
         view.backends = config.services.iter().map(|service| service.backends.len()).sum();
         view.addresses = addresses(config);
