@@ -14,7 +14,7 @@ use crate::process::{Process, wait_until};
 use crate::topology::{Arms, FRONT4, FRONT6, SNAT4, SNAT6, Topology};
 
 /// How long a start may take on a busy machine.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The agent of one scene. Dropping it stops it and detaches the programs.
 #[derive(Debug)]
@@ -183,7 +183,9 @@ fn loop_until_answered(process: &mut Process, client: &Client, log: &Path) -> Re
         if ended.is_some() {
             return Ok(true);
         }
-        client.status().map(|_| true)
+        client
+            .output(&["status"])
+            .map(|output| matches!(output.status.code(), Some(0 | 1 | 4)))
     })?;
     if let Some(status) = ended {
         bail!(

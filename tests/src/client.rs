@@ -66,6 +66,14 @@ impl Client {
         self.json(&["status", "-o", "json"])
     }
 
+    /// GET of a path of the API, without the patience of a command: for agents with very much to say.
+    pub fn get(&self, path: &str) -> Result<String> {
+        run(Command::new("curl")
+            .args(["-sS", "--max-time", "120", "--unix-socket"])
+            .arg(&self.socket)
+            .arg(format!("http://xlb{path}")))
+    }
+
     /// `xlb drops -o json`.
     pub fn drops(&self) -> Result<Value> {
         self.json(&["drops", "--interval", "0s", "-o", "json"])
