@@ -12,6 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{BackendStats, CpuState, ReasonStats};
 use lb_common::names;
 use lb_common::reason::REASON_SLOTS;
+use lb_userspace::dataplane::uninterrupted;
 
 pub use lab::{Lab, pin_to_cpu};
 pub use maps::{Entry, Key, Maps, Side, Wire};
@@ -104,9 +105,7 @@ impl Kernel {
                 .with_context(|| format!("program {name} is not in the object"))?
                 .try_into()
                 .with_context(|| format!("program {name} is not of type XDP"))?;
-            program
-                .load()
-                .with_context(|| format!("the kernel refuses program {name}"))?;
+            uninterrupted(|| program.load()).with_context(|| format!("the kernel refuses program {name}"))?;
         }
         let maps = Maps::take(&mut bpf)?;
         Ok(Self { bpf, maps })

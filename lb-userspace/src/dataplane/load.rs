@@ -126,8 +126,8 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneErro
         .program_mut(name)
         .ok_or(DataplaneError::ObjectLacks { what: "program", name })?;
     let loaded = match program {
-        Program::Xdp(xdp) => xdp.load(),
-        Program::RawTracePoint(tracepoint) => tracepoint.load(),
+        Program::Xdp(xdp) => uninterrupted(|| xdp.load()),
+        Program::RawTracePoint(tracepoint) => uninterrupted(|| tracepoint.load()),
         _ => {
             return Err(DataplaneError::ObjectLacks {
                 what: "XDP or raw tracepoint program",
@@ -136,6 +136,21 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneErro
         }
     };
     loaded.map_err(|error| refused(name, &error))
+}
+
+/// Loads again where a signal to the thread broke the verifier's work off, which it reports as EAGAIN. Aya tries a second
+/// time by itself, whatever the error.
+pub fn uninterrupted(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const ATTEMPTS: u32 = 5;
+    let interrupted = |result: &Result<(), ProgramError>| matches!(result, Err(ProgramError::LoadError { io_error, .. }) if io_error.raw_os_error() == Some(libc::EAGAIN));
+    let mut result = load();
+    for _ in 1..ATTEMPTS {
+        if !interrupted(&result) {
+            break;
+        }
+        result = load();
+    }
+    result
 }
 
 /// The kernel's answer and the last lines of the verifier's log, which name the instruction.

@@ -32,6 +32,7 @@ pub use abi::{EntriesDiffer, ShapeDiffers};
 pub use attach::{Attached, AttachedLink, Detached};
 pub use error::DataplaneError;
 pub use flows::{Connection, Family, FlowTables, Place};
+pub use load::uninterrupted;
 pub use lock::{PinLock, lock};
 pub use packet_log::PacketLog;
 pub use refusal::note_loaded;

@@ -5,6 +5,7 @@ mod agent;
 mod attach;
 mod bpftool;
 mod counting;
+mod interrupted;
 mod lifetime;
 mod live;
 mod maps;
