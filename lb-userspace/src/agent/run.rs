@@ -153,7 +153,7 @@ async fn serve(
     if packet_log == LogObject::On {
         forward_packet_log(&mut dataplane)?;
     }
-    let flows = Flows::new(dataplane.flow_tables()?);
+    let flows = dataplane.flow_tables().map(Flows::new);
     let writer = Writer::new(Start {
         dataplane,
         image,
@@ -182,7 +182,15 @@ async fn serve(
     runtime.spawn(presence::run(vips, links_changed, events.clone()));
 
     let admin = Arc::new(Admin::new(Arc::clone(&desired), events.clone()));
-    let state = ApiState::new(snapshot.clone(), events.clone(), Arc::clone(&admin)).with_flows(flows);
+    let state = ApiState::new(snapshot.clone(), events.clone(), Arc::clone(&admin));
+    let state = match flows {
+        Ok(flows) => state.with_flows(flows),
+        // They are for people to look at; packets do not wait for that.
+        Err(error) => {
+            tracing::warn!(object = "flows", old = "starting", new = "not available", cause = %error, "flows");
+            state
+        }
+    };
     runtime.spawn(api::serve_unix(socket, state.clone()));
     if let Ok(Some(listener)) = http {
         runtime.spawn(api::serve_http(listener, state));

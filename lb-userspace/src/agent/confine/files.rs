@@ -25,11 +25,6 @@ const READ: &[&str] = &[
     "/etc/ca-certificates",
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
-    // Names of backends.
-    "/etc/resolv.conf",
-    "/etc/hosts",
-    "/etc/nsswitch.conf",
-    "/run/systemd/resolve",
 ];
 
 /// Where the unit lets state be kept.
