@@ -17,8 +17,7 @@ const UNION: u32 = 5;
 const DEPTH: u32 = 8;
 
 /// Byte offsets of the fields that the tracepoint programs read.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable, Pod)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NetOffsets {
     /// `net_device.ifindex`.
     pub(super) ifindex: u32,

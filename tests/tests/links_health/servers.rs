@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lb_userspace::config::HttpCheck;
 use lb_userspace::health::{self, PortVerdict, Probe, ProbeFault, ProbeKind, ProbeResult};
 use lb_userspace::state::BackendRef;
 use socket2::SockRef;
 use tokio::sync::{mpsc, watch};
 use xlb_tests::netns::Namespace;
+
+use crate::netlab::{Lab, inside};
 
 /// Source ports of the probes here.
 pub(crate) const CHECK_PORTS: RangeInclusive<u16> = 9216..=10239;
@@ -121,6 +123,20 @@ pub(crate) fn http() -> ProbeKind {
         host: None,
         body: None,
     })
+}
+
+/// The verdict of one probe from our side.
+pub(crate) fn verdict(lab: &Lab, probe: Probe) -> Result<PortVerdict> {
+    let result = inside(&lab.us, async || first_result(probe).await)?;
+    // Each verdict has a sentence that names the target.
+    let sentence = result.sentence();
+    ensure!(sentence.starts_with(&result.target.to_string()), "{sentence}");
+    // And, unless all is well, the next step.
+    ensure!(
+        result.verdict == PortVerdict::Open || sentence.contains("; "),
+        "{sentence}"
+    );
+    Ok(result.verdict)
 }
 
 /// The first result of one probe, run by the real scheduler. A run that this loaded machine held up is not one.

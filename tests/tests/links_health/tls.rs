@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::netlab::{Lab, inside};
-use crate::servers::{Server, answering, first_result, greeting, http, probe, silent};
+use crate::netlab::Lab;
+use crate::servers::{Server, answering, greeting, http, probe, silent, verdict};
 use anyhow::{Context, Result, ensure};
 use lb_userspace::config::{Config, HttpCheck, TlsCheck};
 use lb_userspace::health::{BodyEnd, Client, PortVerdict, Probe, ProbeKind, Speaks, TlsCause, TlsSetup, Trust};
@@ -81,17 +81,6 @@ fn authority(name: &str) -> Result<(Issuer<'static, KeyPair>, String)> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let pem = params.self_signed(&key)?.pem();
     Ok((Issuer::new(params, key), pem))
-}
-
-fn verdict(lab: &Lab, probe: Probe) -> Result<PortVerdict> {
-    let result = inside(&lab.us, async || first_result(probe).await)?;
-    let sentence = result.sentence();
-    ensure!(sentence.starts_with(&result.target.to_string()), "{sentence}");
-    ensure!(
-        result.verdict == PortVerdict::Open || sentence.contains("; "),
-        "no next step: {sentence}"
-    );
-    Ok(result.verdict)
 }
 
 /// nginx with one TLS port for each certificate, and a plain one at 8080.

@@ -3,26 +3,12 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::netlab::{Lab, inside, ip};
-use crate::servers::{CHECK_PORTS, Server, answering, first_result, greeting, http, probe, silent};
+use crate::netlab::{Lab, ip};
+use crate::servers::{CHECK_PORTS, Server, answering, greeting, http, probe, silent, verdict};
 use anyhow::{Context, Result, ensure};
 use lb_userspace::health::{BodyEnd, Judgement, PortVerdict, Probe, ProbeFault, ProbeKind, Speaks, Unreachable};
 use socket2::{Domain, SockRef, Socket, Type};
 use xlb_tests::process::run;
-
-/// The verdict of one probe from our side.
-fn verdict(lab: &Lab, probe: Probe) -> Result<PortVerdict> {
-    let result = inside(&lab.us, async || first_result(probe).await)?;
-    // Each verdict has a sentence that names the target.
-    let sentence = result.sentence();
-    ensure!(sentence.starts_with(&result.target.to_string()), "{sentence}");
-    // And, unless all is well, the next step.
-    ensure!(
-        result.verdict == PortVerdict::Open || sentence.contains("; "),
-        "{sentence}"
-    );
-    Ok(result.verdict)
-}
 
 /// Expects `want` of a TCP probe of each target.
 fn expect_tcp(lab: &Lab, targets: [&str; 2], want: &PortVerdict) -> Result<()> {
