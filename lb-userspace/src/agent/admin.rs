@@ -11,7 +11,7 @@ use super::confine;
 use super::desired::{Change, Desired, DesiredError, Override};
 use super::stage::{StageError, Staged};
 use super::supervise::Reloading;
-use crate::config::write_back::WriteBackError;
+use crate::config::write_back::{BackendSetting, WriteBackError};
 use crate::reconcile::{ApplyError, Event};
 use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, Timestamp};
 
@@ -144,6 +144,23 @@ impl Admin {
         by: &str,
     ) -> Result<Changed, ApiError> {
         self.change(Change::Remove { service, backend }, store, by).await
+    }
+
+    /// Sets a backend's weight or state.
+    pub async fn set_backend(
+        &self,
+        service: String,
+        backend: String,
+        setting: BackendSetting,
+        store: Store,
+        by: &str,
+    ) -> Result<Changed, ApiError> {
+        let change = Change::Set {
+            service,
+            backend,
+            setting,
+        };
+        self.change(change, store, by).await
     }
 
     /// Check, stage file, maps, rename, answer.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::confine;
-use crate::config::write_back::{self, WriteBackError};
-use crate::config::{self, Config, Diagnostic, Severity};
+use crate::config::write_back::{self, BackendSetting, WriteBackError};
+use crate::config::{self, BackendConfig, Config, Diagnostic, Severity};
 use crate::health::{Trust, TrustError, look_at_roots};
 use crate::view::{OverrideView, Timestamp};
 
@@ -30,7 +30,7 @@ pub struct Desired {
     pub overrides: Vec<Override>,
 }
 
-/// One change of a service's backends.
+/// One change of a service's backends, as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Adds a backend.
@@ -52,6 +52,15 @@ pub enum Change {
         service: String,
         /// Backend name.
         backend: String,
+    },
+    /// Sets a backend's weight or state.
+    Set {
+        /// Service name.
+        service: String,
+        /// Backend name, or `address:port`.
+        backend: String,
+        /// What is set.
+        setting: BackendSetting,
     },
 }
 
@@ -141,7 +150,11 @@ impl Desired {
     /// The state after a change that is to be written to the file; the overrides stay on top.
     pub fn with_saved(&self, change: &Change) -> Result<Self, DesiredError> {
         let mut next = Self::from_text(&self.path, change.apply(&self.text)?, self.loaded)?;
-        for earlier in &self.overrides {
+        for earlier in self
+            .overrides
+            .iter()
+            .filter(|earlier| !change.replaces(&earlier.change))
+        {
             next = next.with_override(earlier.clone())?;
         }
         Ok(next)
@@ -150,6 +163,8 @@ impl Desired {
     /// The state after one more change that is not to be written.
     pub fn with_override(&self, change: Override) -> Result<Self, DesiredError> {
         let mut overrides = self.overrides.clone();
+        // Drain and ready in turns would grow the list without end.
+        overrides.retain(|earlier| !change.change.replaces(&earlier.change));
         overrides.push(change);
         let running = overrides
             .iter()
@@ -160,6 +175,16 @@ impl Desired {
             warnings,
             overrides,
             ..self.clone()
+        })
+    }
+
+    /// A backend by its name, or by its `address:port`.
+    pub fn backend(&self, service: &str, backend: &str) -> Option<&BackendConfig> {
+        let service = self.config.services.iter().find(|known| known.name == service)?;
+        let by_name = service.backends.iter().find(|known| known.name == backend);
+        by_name.or_else(|| {
+            let target = |known: &&BackendConfig| SocketAddr::new(known.address, known.port).to_string() == backend;
+            service.backends.iter().find(target)
         })
     }
 
@@ -178,7 +203,7 @@ impl Change {
     /// The service it is about.
     pub fn service(&self) -> &str {
         match self {
-            Self::Add { service, .. } | Self::Remove { service, .. } => service,
+            Self::Add { service, .. } | Self::Remove { service, .. } | Self::Set { service, .. } => service,
         }
     }
 
@@ -191,6 +216,7 @@ impl Change {
         let (changed, verb, preposition) = match self {
             Self::Add { .. } => (only(&new, &old), "added", "to"),
             Self::Remove { .. } => (only(&old, &new), "removed", "from"),
+            Self::Set { backend, setting, .. } => return self.describe_set(backend, *setting, before, after),
         };
         let service = self.service();
         let Some((name, target)) = changed else {
@@ -206,6 +232,50 @@ impl Change {
         };
         let done = format!("{verb} backend {shown} {preposition} service {service}");
         (name, done)
+    }
+
+    fn describe_set(
+        &self,
+        backend: &str,
+        setting: BackendSetting,
+        before: &Desired,
+        after: &Desired,
+    ) -> (String, String) {
+        let service = self.service();
+        let shown = |desired: &Desired| {
+            desired.backend(service, backend).map(|found| match setting {
+                BackendSetting::Weight(_) => found.weight.to_string(),
+                BackendSetting::State(_) => found.state.as_str().to_owned(),
+            })
+        };
+        let name = after
+            .backend(service, backend)
+            .map_or(backend, |found| &found.name)
+            .to_owned();
+        let (old, new) = (shown(before).unwrap_or_default(), shown(after).unwrap_or_default());
+        let what = match setting {
+            BackendSetting::Weight(_) => "weight",
+            BackendSetting::State(_) => "state",
+        };
+        let done = if old == new {
+            format!("backend {name} of service {service} is as before: {what} {new}")
+        } else {
+            format!("backend {name} of service {service}: {what} {old} -> {new}")
+        };
+        (name, done)
+    }
+
+    /// Whether this change leaves nothing of an earlier one.
+    fn replaces(&self, earlier: &Self) -> bool {
+        let key = |change: &Self| match change {
+            Self::Set {
+                service,
+                backend,
+                setting,
+            } => Some((service.clone(), backend.clone(), std::mem::discriminant(setting))),
+            _ => None,
+        };
+        key(self).is_some_and(|own| key(earlier) == Some(own))
     }
 
     fn apply(&self, text: &str) -> Result<String, WriteBackError> {
@@ -226,6 +296,11 @@ impl Change {
                 write_back::add_backend(text, service, &spec)
             }
             Self::Remove { service, backend } => write_back::remove_backend(text, service, backend),
+            Self::Set {
+                service,
+                backend,
+                setting,
+            } => write_back::set_backend(text, service, backend, *setting),
         }
     }
 }
@@ -243,6 +318,10 @@ impl From<&Override> for OverrideView {
                 ("add", name.clone().unwrap_or(target))
             }
             Change::Remove { backend, .. } => ("remove", backend.clone()),
+            Change::Set { backend, setting, .. } => match setting {
+                BackendSetting::Weight(_) => ("weight", backend.clone()),
+                BackendSetting::State(state) => (state.as_str(), backend.clone()),
+            },
         };
         Self {
             action: action.to_owned(),

@@ -61,7 +61,7 @@ pub async fn serve_unix(listener: UnixListener, state: ApiState) {
         .route("/v1/backends", post(write::add_backend))
         .route(
             "/v1/services/{service}/backends/{backend}",
-            delete(write::remove_backend),
+            delete(write::remove_backend).patch(write::set_backend),
         )
         .route("/v1/reload", post(write::reload))
         .route("/v1/flows", get(flows::flows))

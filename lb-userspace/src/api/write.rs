@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::ApiState;
 use super::error::Failure;
 use super::peer::Peer;
-use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
+use crate::config::write_back::BackendSetting;
+use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, SetBackend};
 
 /// Query of `DELETE`.
 #[derive(Debug, Deserialize)]
@@ -47,6 +48,28 @@ pub(super) async fn remove_backend(
         .admin
         .remove_backend(service, backend, store, &peer.to_string())
         .await?;
+    Ok(Json(changed))
+}
+
+/// `PATCH /v1/services/{service}/backends/{backend}`.
+pub(super) async fn set_backend(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    body: Bytes,
+) -> Result<Json<Changed>, Failure> {
+    const EXAMPLE: &str = r#"send JSON such as {"weight":50} or {"state":"drain"}"#;
+    let Path((service, backend)) =
+        path.map_err(|error| bad_request(&error.body_text(), "percent-encode the names in the path"))?;
+    let request: SetBackend =
+        serde_json::from_slice(&body).map_err(|error| bad_request(&format!("body: {error}"), EXAMPLE))?;
+    let setting = match (request.weight, request.state) {
+        (Some(weight), None) => BackendSetting::Weight(weight),
+        (None, Some(state)) => BackendSetting::State(state),
+        _ => return Err(Failure(bad_request("body: wanted one of weight and state", EXAMPLE))),
+    };
+    let (store, by) = (request.runtime.into(), peer.to_string());
+    let changed = state.admin.set_backend(service, backend, setting, store, &by).await?;
     Ok(Json(changed))
 }
 

@@ -1,14 +1,17 @@
 //! The clap tree. Objects with several actions are nouns with subcommands (`backend add`), so that later ones
 //! (`backend drain`, `service list`) fit in beside them.
 
+mod backend;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use backend::{BackendAddArgs, BackendCommand, BackendDrainArgs, BackendRemoveArgs};
+
 use super::logs;
-use super::target::Target;
 use crate::view::{FlowFamily, FlowState, Prefix, Timestamp};
 
 /// Where `xlb run` and `xlb check` look when nothing else is said.
@@ -41,7 +44,7 @@ pub enum Command {
     Schema,
     /// Show services, backends and what is wrong; exit code 1 when degraded
     Status(StatusArgs),
-    /// Add or remove a backend of a service
+    /// Add, remove, weigh or drain a backend of a service
     Backend {
         /// The action.
         #[command(subcommand)]
@@ -139,46 +142,6 @@ pub struct StatusArgs {
     /// Format of the answer
     #[arg(short, long, value_enum, default_value_t = WideFormat::Table)]
     pub output: WideFormat,
-}
-
-/// `xlb backend ...`.
-#[derive(Debug, Subcommand)]
-pub enum BackendCommand {
-    /// Add a backend to a service; it takes traffic after its first good check
-    Add(BackendAddArgs),
-    /// Remove a backend from a service; its established connections go on
-    Remove(BackendRemoveArgs),
-}
-
-/// `xlb backend add`.
-#[derive(Debug, Args)]
-pub struct BackendAddArgs {
-    /// Service to add to
-    pub service: String,
-    /// ADDRESS[:PORT], IPv6 with a port in brackets; the port defaults to the service's internal_port
-    #[arg(value_name = "ADDRESS[:PORT]")]
-    pub target: Target,
-    /// Its name in the service; default: address:port
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Share of new connections against its siblings, 0 to 1000; default: 100
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
-    pub weight: Option<u32>,
-    /// How and where.
-    #[command(flatten)]
-    pub change: ChangeArgs,
-}
-
-/// `xlb backend remove`.
-#[derive(Debug, Args)]
-pub struct BackendRemoveArgs {
-    /// Service to remove from
-    pub service: String,
-    /// The backend's name (address:port where the config gives none)
-    pub backend: String,
-    /// How and where.
-    #[command(flatten)]
-    pub change: ChangeArgs,
 }
 
 /// What every writing command takes.

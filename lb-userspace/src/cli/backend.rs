@@ -1,17 +1,60 @@
-//! `xlb backend add|remove` and `xlb reload`: one API call each.
+//! `xlb backend ...` and `xlb reload`: one API call each.
 
 use super::args::{BackendAddArgs, BackendCommand, BackendRemoveArgs, ChangeArgs, Format, ReloadArgs};
 use super::client::{Client, path_segment};
+use super::drain;
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::view::{AddBackend, Changed, Reloaded};
+use crate::view::{AddBackend, AdminState, Changed, Reloaded, SetBackend};
 
 /// Runs `xlb backend ...`.
 pub(super) fn backend(command: &BackendCommand) -> Result<Exit, CliError> {
     match command {
         BackendCommand::Add(args) => add(args),
         BackendCommand::Remove(args) => remove(args),
+        BackendCommand::Weight(args) => {
+            let request = SetBackend {
+                weight: Some(args.weight),
+                ..SetBackend::default()
+            };
+            let changed = set(&args.service, &args.backend, request, &args.change)?;
+            print(&changed, &args.change)
+        }
+        BackendCommand::Ready(args) => {
+            let changed = state(&args.service, &args.backend, AdminState::Ready, &args.change)?;
+            print(&changed, &args.change)
+        }
+        BackendCommand::Maint(args) => {
+            let changed = state(&args.service, &args.backend, AdminState::Maint, &args.change)?;
+            print(&changed, &args.change)
+        }
+        BackendCommand::Drain(args) => {
+            let changed = state(&args.service, &args.backend, AdminState::Drain, &args.change)?;
+            print(&changed, &args.change)?;
+            if args.wait {
+                return drain::wait(args, &changed.backend);
+            }
+            Ok(Exit::Ok)
+        }
     }
+}
+
+fn state(service: &str, backend: &str, state: AdminState, args: &ChangeArgs) -> Result<Changed, CliError> {
+    let request = SetBackend {
+        state: Some(state),
+        ..SetBackend::default()
+    };
+    set(service, backend, request, args)
+}
+
+fn set(service: &str, backend: &str, mut request: SetBackend, args: &ChangeArgs) -> Result<Changed, CliError> {
+    request.runtime = args.runtime;
+    let path = format!(
+        "/v1/services/{}/backends/{}",
+        path_segment(service),
+        path_segment(backend)
+    );
+    Client::from(&args.socket).patch(&path, &request)
 }
 
 fn add(args: &BackendAddArgs) -> Result<Exit, CliError> {

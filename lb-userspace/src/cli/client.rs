@@ -49,6 +49,16 @@ impl Client {
         self.call(Method::POST, path, body.into())
     }
 
+    /// `PATCH path` with a JSON body.
+    pub fn patch<Body: Serialize, Answer: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Body,
+    ) -> Result<Answer, CliError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.protocol(&error))?;
+        self.call(Method::PATCH, path, body.into())
+    }
+
     fn call<Answer: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

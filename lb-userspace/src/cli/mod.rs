@@ -6,6 +6,7 @@ mod backend;
 mod check;
 mod client;
 mod completions;
+mod drain;
 mod drops;
 mod exit;
 mod explain;

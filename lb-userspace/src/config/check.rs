@@ -90,6 +90,7 @@ fn backend(service: &RawService, raw: &RawBackend) -> Option<BackendConfig> {
         address,
         port,
         weight: raw.weight,
+        state: raw.state,
         check: raw.check.as_ref().map(|check| check.value.clone()),
     })
 }

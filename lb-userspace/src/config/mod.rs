@@ -37,8 +37,8 @@ pub use codes::{CODES, Code, explain};
 pub use diagnostic::{Diagnostic, Severity};
 pub use examples::{Example, example};
 pub use model::{
-    AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic, PortRange, Protocol,
-    Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
+    AdminState, AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic,
+    PortRange, Protocol, Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
 };
 pub use schema::schema;
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};

@@ -11,7 +11,8 @@ use std::time::Duration;
 use lb_common::limits;
 
 pub use service::{
-    BackendConfig, Check, CheckKind, HttpCheck, Mode, OnMiss, Panic, Protocol, Roots, ServiceConfig, TlsCheck, Verify,
+    AdminState, BackendConfig, Check, CheckKind, HttpCheck, Mode, OnMiss, Panic, Protocol, Roots, ServiceConfig,
+    TlsCheck, Verify,
 };
 
 /// A config without errors.

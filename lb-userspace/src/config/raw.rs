@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::findings::{Located, Span};
 use super::silence::RawSilence;
-use super::{Check, Limits, Mode, OnMiss, Panic, PortRange, Protocol, Timeouts, TxChoice, XdpMode};
+use super::{AdminState, Check, Limits, Mode, OnMiss, Panic, PortRange, Protocol, Timeouts, TxChoice, XdpMode};
 
 /// The whole file. What could not be read is absent and was reported.
 #[derive(Debug)]
@@ -82,6 +82,7 @@ pub(super) struct RawBackend {
     pub(super) address: Option<Located<IpAddr>>,
     pub(super) port: Option<Located<u16>>,
     pub(super) weight: u32,
+    pub(super) state: AdminState,
     pub(super) check: Option<Located<Check>>,
     pub(super) silences: Vec<RawSilence>,
     pub(super) span: Span,

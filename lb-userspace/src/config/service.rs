@@ -7,7 +7,7 @@ use super::findings::{Finding, Findings, Located, Span};
 use super::raw::{RawBackend, RawService};
 use super::reader::{self, Section, Value};
 use super::words::{self, MAX_NAME_BYTES, NameOf};
-use super::{Mode, OnMiss, Panic, Protocol, probe, silence};
+use super::{AdminState, Mode, OnMiss, Panic, Protocol, probe, silence};
 
 /// Weight of a backend that names none.
 pub const DEFAULT_WEIGHT: u32 = 100;
@@ -17,6 +17,11 @@ pub const MAX_WEIGHT: u32 = 1_000;
 const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 const ON_MISS: &[(&str, OnMiss)] = &[("reset", OnMiss::Reset), ("drop", OnMiss::Drop)];
 const PANIC: &[(&str, Panic)] = &[("refuse", Panic::Refuse), ("use_all", Panic::UseAll)];
+const STATES: &[(&str, AdminState)] = &[
+    ("ready", AdminState::Ready),
+    ("drain", AdminState::Drain),
+    ("maint", AdminState::Maint),
+];
 /// `None`: a later release.
 const MODES: &[(&str, Option<Mode>)] = &[
     ("full_nat", Some(Mode::FullNat)),
@@ -82,6 +87,9 @@ fn backend(table: &DeTable<'_>, span: Span, found: &mut Findings) -> RawBackend 
                 reader::number(value, 0..=MAX_WEIGHT, found)
             })
             .unwrap_or(DEFAULT_WEIGHT),
+        state: section
+            .read("state", found, |value, found| reader::word(value, STATES, found))
+            .unwrap_or_default(),
         check: section.read("check", found, probe::check),
         silences: section.read("silence", found, silence::silences).unwrap_or_default(),
         span: section.span.clone(),

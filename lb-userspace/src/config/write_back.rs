@@ -1,9 +1,10 @@
-//! Changes to the config file's text: a backend more, a backend less; comments, order and everything else stay as they
+//! Changes to the config file's text: a backend more, a backend less, a key of a backend set; comments, order and everything else stay as they
 //! are. Text in, text out: staging and renaming the file is the caller's business, and so is checking the result with
 //! [`super::parse`].
 
 mod array;
 mod identity;
+mod settings;
 mod tables;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
 use identity::{Identity, default_port, identities, names_of_services, text_of};
+pub use settings::{BackendSetting, set_backend};
 use tables::Kept;
 
 /// A backend to add.
@@ -190,17 +192,7 @@ fn close_up(inline: &mut dyn TableLike) {
 
 /// Removes the backend; a comment block that stood apart from it comes back to be kept.
 fn remove(service: &mut dyn TableLike, name: &str, backend: &str) -> Result<Option<Kept>, WriteBackError> {
-    let there = identities(&*service);
-    let by_name = there.iter().position(|other| other.name == backend);
-    let is_target = |other: &Identity| other.target.is_some_and(|target| target.to_string() == backend);
-    let Some(index) = by_name.or_else(|| there.iter().position(is_target)) else {
-        let known: Vec<String> = there.into_iter().map(|other| other.name).collect();
-        return Err(WriteBackError::NoSuchBackend {
-            service: name.to_owned(),
-            backend: backend.to_owned(),
-            known: listed(&known),
-        });
-    };
+    let index = settings::find(&*service, name, backend)?;
     match service.get_mut("backend") {
         Some(Item::ArrayOfTables(list)) => {
             let kept = Kept::of(&list.remove(index));

@@ -1,12 +1,12 @@
 //! What the checks say about every backend, and since when. Pure; time is an argument.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::History;
-use crate::config::{Check, Config};
+use crate::config::{AdminState, Check, Config};
 use crate::health::{Judgement, PortVerdict, ProbeFault, ProbeResult};
 use crate::state::health::{Health, Outcome, Thresholds, Transition};
 use crate::state::{BackendRef, HealthState};
@@ -17,6 +17,8 @@ use crate::view::Timestamp;
 pub struct Book {
     records: Arc<Records>,
     states: HashMap<BackendRef, HealthState>,
+    /// Backends in maintenance: one that comes back must prove itself as one that was down.
+    resting: HashSet<BackendRef>,
 }
 
 /// Records by backend. Names are shared: the map is copied whenever results come between two snapshots.
@@ -90,18 +92,29 @@ impl Book {
         Arc::clone(&self.records)
     }
 
-    /// Opens a record for every backend with a check and closes the others. A backend whose target or check changed
-    /// starts anew; the history goes on as long as the target is the same.
+    /// Opens a record for every backend that is probed and closes the others. A backend whose target or check changed
+    /// starts anew; the history goes on as long as the target is the same. One that comes out of maintenance counts as
+    /// down until its probes are good.
     pub fn follow(&mut self, config: &Config, now: Moment) {
         let mut wanted = HashMap::new();
+        let mut resting = HashSet::new();
         for service in &config.services {
             for backend in &service.backends {
-                let Some(check) = service.check_of(backend) else {
-                    continue;
-                };
                 let key = BackendRef {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
+                };
+                if backend.state == AdminState::Maint {
+                    resting.insert(key);
+                    continue;
+                }
+                let Some(check) = service.check_of(backend) else {
+                    continue;
+                };
+                let first = if self.resting.contains(&key) {
+                    HealthState::Down
+                } else {
+                    HealthState::Unknown
                 };
                 let target = check.target(backend);
                 let (key, known) = match self.records.get_key_value(&key) {
@@ -114,7 +127,7 @@ impl Book {
                     _ => Record {
                         target,
                         check: Arc::new(check.clone()),
-                        health: Health::new(HealthState::Unknown, now.monotonic),
+                        health: Health::new(first, now.monotonic),
                         since: now.wall,
                         last: None,
                         history: known.map(|known| known.history.clone()).unwrap_or_default(),
@@ -129,6 +142,7 @@ impl Book {
             .filter(|(_, state)| *state != HealthState::Unknown)
             .collect();
         self.records = Arc::new(wanted);
+        self.resting = resting;
     }
 
     /// Takes a result. Results of targets that are no longer probed are ignored.

@@ -62,7 +62,6 @@ impl Writer {
             links: &self.links,
             hops: &self.hops,
             health: self.book.states(),
-            admin: &HashMap::new(),
             live_flows: &live_flows,
             now: now.duration_since(self.started),
             hz: self.hz,

@@ -152,7 +152,6 @@ impl Fixture {
             links: &self.links,
             hops: &self.hops,
             health: self.book.states(),
-            admin: &HashMap::new(),
             live_flows: &live_flows,
             now: Duration::from_secs(seconds),
             hz: 250,

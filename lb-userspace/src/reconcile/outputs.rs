@@ -52,7 +52,7 @@ pub(super) fn wanted(config: &Config, image: &Image) -> Wanted {
     }
 }
 
-/// One probe for each backend with a check, from the same source as its traffic.
+/// One probe for each backend with a check that is not in maintenance, from the same source as its traffic.
 pub(super) fn probes(desired: &Desired, image: &Image, links: &Links) -> Vec<Probe> {
     let config = &desired.config;
     let local: BTreeSet<IpAddr> = links.addresses.iter().map(|(_, net)| net.addr()).collect();
@@ -67,7 +67,7 @@ pub(super) fn probes(desired: &Desired, image: &Image, links: &Links) -> Vec<Pro
     let mut probes = Vec::new();
     for service in &config.services {
         for backend in &service.backends {
-            let Some(check) = service.check_of(backend) else {
+            let Some(check) = service.probed_with(backend) else {
                 continue;
             };
             let target = check.target(backend);

@@ -34,26 +34,12 @@ pub struct Inputs<'a> {
     pub hops: &'a HashMap<IpAddr, Hop>,
     /// What the checks say; absent is [`HealthState::Unknown`].
     pub health: &'a HashMap<BackendRef, HealthState>,
-    /// What the operator says; absent is [`AdminState::Ready`].
-    pub admin: &'a HashMap<BackendRef, AdminState>,
     /// Live connections by backend id; absent is 0.
     pub live_flows: &'a HashMap<u32, u64>,
     /// Monotonic clock, for the grace period of freed ring spans.
     pub now: Duration,
     /// Kernel ticks per second.
     pub hz: u32,
-}
-
-/// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum AdminState {
-    /// Takes flows when healthy.
-    #[default]
-    Ready,
-    /// No new flows, old ones finish.
-    Drain,
-    /// Treated as down.
-    Maint,
 }
 
 /// Why no image could be made.

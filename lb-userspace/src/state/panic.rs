@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::config::{BackendConfig, Panic, ServiceConfig};
+use crate::config::{AdminState, BackendConfig, Panic, ServiceConfig};
 
-use super::compile::{AdminState, Inputs};
+use super::compile::Inputs;
 use super::health::HealthState;
 use super::ids::Family;
 use super::links::BackendRef;
@@ -33,16 +33,8 @@ pub(super) fn used(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Fam
 }
 
 /// Whether a backend is one of those that panic brings back.
-pub(super) fn counts(inputs: &Inputs<'_>, service: &ServiceConfig, backend: &BackendConfig) -> bool {
-    let ready = || {
-        inputs
-            .admin
-            .get(&reference(service, backend))
-            .copied()
-            .unwrap_or_default()
-            == AdminState::Ready
-    };
-    backend.weight > 0 && ready()
+pub(super) fn counts(backend: &BackendConfig) -> bool {
+    backend.weight > 0 && backend.state == AdminState::Ready
 }
 
 /// The family of an address.
@@ -62,7 +54,7 @@ fn families(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Family> {
             let mut backends = service
                 .backends
                 .iter()
-                .filter(|backend| family_of(backend.address) == *family && counts(inputs, service, backend))
+                .filter(|backend| family_of(backend.address) == *family && counts(backend))
                 .peekable();
             let has_vip = service.vips.iter().any(|vip| family_of(*vip) == *family);
             has_vip && backends.peek().is_some() && backends.all(|backend| is_down(inputs, service, backend))

@@ -18,7 +18,7 @@ use lb_common::limits::MAX_SNAT_ADDRESSES;
 use super::ours::{self, Claim};
 use super::spans::GRACE;
 use super::*;
-use crate::config::{self, Config};
+use crate::config::{self, AdminState, Config};
 
 /// A reconcile task in small: inputs, the image in the "kernel", ids.
 struct World {
@@ -59,7 +59,6 @@ impl World {
             links: &self.links,
             hops: &self.hops,
             health: &self.health,
-            admin: &self.admin,
             live_flows: &self.live,
             now: self.now,
             hz: 250,
@@ -78,6 +77,15 @@ impl World {
     }
 
     fn compiled(&mut self) -> Result<Image, CompileError> {
+        for service in &mut self.config.services {
+            for backend in &mut service.backends {
+                let name = BackendRef {
+                    service: service.name.clone(),
+                    backend: backend.name.clone(),
+                };
+                backend.state = self.admin.get(&name).copied().unwrap_or_default();
+            }
+        }
         let mut ids = std::mem::take(&mut self.ids);
         let image = compile(&self.inputs(), &self.image, &mut ids);
         self.ids = ids;

@@ -12,7 +12,7 @@ mod time;
 
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
 pub use flows::{FlowFamily, FlowQuery, FlowState, FlowView, Prefix};
-pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded};
+pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, SetBackend};
 pub use services::{
     AllDownView, BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView,
     Verdict, VerdictChangeView,
@@ -22,6 +22,8 @@ pub use status::{
     OverrideView, ProgramView, SnatView, StatusView, TableView, WarningView,
 };
 pub use time::{Timestamp, ago};
+
+pub use crate::config::AdminState;
 
 /// A count as a floating-point number, for rates and metrics: exact up to 2^53.
 #[expect(

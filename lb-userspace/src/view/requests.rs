@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::AdminState;
+
 /// `POST /v1/backends`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,21 @@ pub struct AddBackend {
     /// Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// Change only the running state, not the config file.
+    #[serde(default)]
+    pub runtime: bool,
+}
+
+/// `PATCH /v1/services/{service}/backends/{backend}`: exactly one of `weight` and `state`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetBackend {
+    /// 0 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// `ready`, `drain` or `maint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<AdminState>,
     /// Change only the running state, not the config file.
     #[serde(default)]
     pub runtime: bool,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{AdminState, Timestamp};
 
 /// One service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct BackendView {
     pub weight: u32,
     /// What the kernel program does with it.
     pub state: BackendState,
+    /// What the operator wants of it: `ready`, `drain` or `maint`.
+    #[serde(default)]
+    pub admin: AdminState,
     /// What the checks say.
     pub health: HealthView,
     /// When the state became what it is; absent before the first check of an adopted backend.
@@ -98,6 +101,8 @@ pub enum BackendState {
     Down,
     /// Configured, not in the maps yet.
     Pending,
+    /// In maintenance: takes no new flows and is not probed; old ones go on.
+    Maint,
     /// Removed from the config; its last flows go on.
     Removed,
     /// Takes no new flows; old ones go on.
@@ -112,6 +117,7 @@ impl BackendState {
         match self {
             Self::Down => "down",
             Self::Pending => "pending",
+            Self::Maint => "maint",
             Self::Removed => "removed",
             Self::Draining => "draining",
             Self::Active => "active",

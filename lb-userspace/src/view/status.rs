@@ -229,7 +229,7 @@ pub struct FailedOpView {
 /// One change that lives only in the running agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverrideView {
-    /// `add` or `remove`.
+    /// `add`, `remove`, `weight`, `ready`, `drain` or `maint`.
     pub action: String,
     /// Service name.
     pub service: String,

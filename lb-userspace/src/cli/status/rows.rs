@@ -85,7 +85,7 @@ fn row(view: &StatusView, service: &ServiceView, backend: &BackendView) -> [(Str
     let tone = match backend.state {
         BackendState::Down => Tone::Bad,
         BackendState::Active => Tone::Good,
-        BackendState::Pending | BackendState::Removed | BackendState::Draining => Tone::Warn,
+        BackendState::Pending | BackendState::Maint | BackendState::Removed | BackendState::Draining => Tone::Warn,
     };
     [
         plain(format!("{} {}", service.name, service.protocol)),

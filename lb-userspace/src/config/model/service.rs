@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// One `[[service]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
@@ -33,6 +35,11 @@ impl ServiceConfig {
     /// The check that applies to a backend of this service.
     pub fn check_of<'a>(&'a self, backend: &'a BackendConfig) -> Option<&'a Check> {
         backend.check.as_ref().or(self.check.as_ref())
+    }
+
+    /// The check that is done now: none while the backend is in maintenance.
+    pub fn probed_with<'a>(&'a self, backend: &'a BackendConfig) -> Option<&'a Check> {
+        self.check_of(backend).filter(|_| backend.state != AdminState::Maint)
     }
 }
 
@@ -121,8 +128,34 @@ pub struct BackendConfig {
     pub port: u16,
     /// 0 to 1000; 0 takes no new flows.
     pub weight: u32,
+    /// What the operator wants of it.
+    pub state: AdminState,
     /// Its own check; `None`: the service's.
     pub check: Option<Check>,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// Takes new connections when healthy.
+    #[default]
+    Ready,
+    /// No new connections, old ones finish; it is still probed.
+    Drain,
+    /// As [`AdminState::Drain`], and it is not probed.
+    Maint,
+}
+
+impl AdminState {
+    /// As in the config file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        }
+    }
 }
 
 /// A health check.

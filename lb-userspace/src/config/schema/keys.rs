@@ -300,6 +300,12 @@ pub(super) static BACKEND: Section = Section {
             "Its share of new connections, in proportion to the others'. 0: no new ones, old ones go on.",
         ),
         key(
+            "state",
+            Kind::Word(&["ready", "drain", "maint"]),
+            r#"`"ready"`"#,
+            "What you want of it. `ready`: new connections when healthy. `drain`: no new ones, old ones go on. `maint`: as `drain`, and it is not probed; back to `ready` it takes new ones after `rise` good probes. `xlb backend drain`, `maint` and `ready` write it.",
+        ),
+        key(
             "check",
             Kind::Table(&CHECK),
             "the service's",

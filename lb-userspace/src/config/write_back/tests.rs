@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config;
+use crate::config::{self, AdminState};
 
 const FILE: &str = r#"# our edge
 [agent]
@@ -243,4 +243,59 @@ proptest! {
             prop_assert!(text.lines().any(|other| other == line), "{}", line);
         }
     }
+}
+
+#[test]
+fn a_set_weight_keeps_its_line_and_its_comment() {
+    let text = FILE.replace("weight = 200\n", "weight = 200 # for now\n");
+    let set = |backend: &str, weight| set_backend(&text, "web", backend, BackendSetting::Weight(weight)).expect("set");
+    assert_eq!(
+        set("10.0.0.12:8443", 50),
+        text.replace("weight = 200 # for now", "weight = 50 # for now")
+    );
+    assert_eq!(
+        set("a", 0),
+        text.replace("address = \"10.0.0.11\"\n", "address = \"10.0.0.11\"\nweight = 0\n")
+    );
+}
+
+#[test]
+fn a_state_is_set_and_ready_needs_no_key() {
+    let set = |text: &str, service: &str, backend: &str, state| {
+        set_backend(text, service, backend, BackendSetting::State(state)).expect("set")
+    };
+    assert_eq!(set(FILE, "web", "a", AdminState::Ready), FILE);
+    let drained = set(FILE, "web", "a", AdminState::Drain);
+    assert_eq!(
+        drained,
+        FILE.replace(
+            "address = \"10.0.0.11\"\n",
+            "address = \"10.0.0.11\"\nstate = \"drain\"\n"
+        )
+    );
+    assert_eq!(
+        set(&drained, "web", "a", AdminState::Ready),
+        drained.replace("\"drain\"", "\"ready\"")
+    );
+    assert_eq!(
+        set(FILE, "dns", "10.0.0.22:53", AdminState::Maint),
+        FILE.replace(
+            "{ address = \"10.0.0.22\" }, # right",
+            "{ address = \"10.0.0.22\", state = \"maint\" }, # right"
+        )
+    );
+}
+
+#[test]
+fn a_backend_that_is_not_there_is_not_set() {
+    let setting = BackendSetting::Weight(1);
+    let error = set_backend(FILE, "web", "c", setting).expect_err("no such backend");
+    assert_eq!(
+        error.to_string(),
+        "no backend c in service web; it has: a, 10.0.0.12:8443"
+    );
+    assert!(matches!(
+        set_backend(FILE, "bare", "c", setting),
+        Err(WriteBackError::NoSuchBackend { .. })
+    ));
 }

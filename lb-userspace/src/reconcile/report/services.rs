@@ -11,8 +11,8 @@ use super::{Snapshot, interface_name};
 use crate::config::{BackendConfig, Panic, ServiceConfig};
 use crate::state::{BackendRef, Family};
 use crate::view::{
-    AllDownView, BackendState, BackendView, CountersView, HopView, RatesView, ServiceState, ServiceView, Timestamp,
-    Verdict,
+    AdminState, AllDownView, BackendState, BackendView, CountersView, HopView, RatesView, ServiceState, ServiceView,
+    Timestamp, Verdict,
 };
 
 /// All services.
@@ -80,12 +80,11 @@ fn service_view(
     backends.extend(gone.map(|id| removed_view(snapshot, &service.name, *id)));
     backends.sort_by_key(|backend| backend.state);
     let (counters, rates) = sums(&backends);
-    // A weight of 0 and a drain are wishes, not problems.
-    let wanted = || {
-        backends
-            .iter()
-            .filter(|backend| backend.weight > 0 && backend.state != BackendState::Removed)
+    // A weight of 0, a drain and maintenance are wishes, not problems.
+    let is_wanted = |backend: &&BackendView| {
+        backend.weight > 0 && backend.admin == AdminState::Ready && backend.state != BackendState::Removed
     };
+    let wanted = || backends.iter().filter(is_wanted);
     let takes_flows = |backend: &BackendView| backend.state == BackendState::Active && backend.hop.is_some();
     let all_down = all_down(snapshot, &service.name);
     let state = match (wanted().any(takes_flows), wanted().all(takes_flows)) {
@@ -130,6 +129,10 @@ fn backend_view(snapshot: &Snapshot, service: &ServiceConfig, backend: &BackendC
     let entry = id.and_then(|id| snapshot.image.backends.get(&id));
     let check = service.check_of(backend);
     let health = match (check, snapshot.health.get(&key)) {
+        _ if backend.state == AdminState::Maint => without_result(
+            Verdict::Unchecked,
+            "in maintenance: it is not probed and takes no new connections",
+        ),
         (Some(_), Some(record)) => health_view(record, backend.port, now),
         (Some(_), None) => without_result(Verdict::Unknown, "no check has ended yet"),
         (None, _) => without_result(
@@ -137,14 +140,20 @@ fn backend_view(snapshot: &Snapshot, service: &ServiceConfig, backend: &BackendC
             "no check is configured: it always takes connections",
         ),
     };
+    let counted = counted(snapshot, id, entry);
     BackendView {
         name: backend.name.clone(),
         address: backend.address,
         internal_port: backend.port,
         weight: backend.weight,
+        state: match (backend.state, counted.state) {
+            (AdminState::Maint, BackendState::Draining | BackendState::Down) => BackendState::Maint,
+            (_, state) => state,
+        },
+        admin: backend.state,
         health,
         check: check.map_or_else(|| "none".to_owned(), check_text),
-        ..counted(snapshot, id, entry)
+        ..counted
     }
 }
 
@@ -179,6 +188,7 @@ fn counted(snapshot: &Snapshot, id: Option<u32>, entry: Option<&Backend>) -> Bac
         internal_port: entry.map_or(0, |entry| entry.internal_port),
         weight: entry.map_or(0, |entry| entry.weight),
         state: state_of(entry),
+        admin: AdminState::Ready,
         health: without_result(Verdict::Unknown, ""),
         since: id.and_then(|id| snapshot.since.get(&id).copied()),
         check: String::new(),

@@ -2,13 +2,13 @@
 
 use lb_common::abi::{Backend, backend_state, hop_flag};
 
-use crate::config::{BackendConfig, ServiceConfig};
+use crate::config::{AdminState, BackendConfig, ServiceConfig};
 use crate::state::health::HealthState;
 use crate::state::image::Image;
 use crate::state::links::{BackendRef, Hop, Link, TxWay};
 
 use super::interfaces::way;
-use super::{AdminState, Inputs, mapped};
+use super::{Inputs, mapped};
 
 /// The entry of a configured backend.
 pub(super) fn entry(
@@ -70,17 +70,17 @@ fn state(inputs: &Inputs<'_>, service: &ServiceConfig, backend: &BackendConfig, 
         service: service.name.clone(),
         backend: backend.name.clone(),
     };
-    let admin = inputs.admin.get(&name).copied().unwrap_or_default();
+    let takes_flows = |before: &Backend| matches!(before.state, backend_state::ACTIVE | backend_state::DRAINING);
     let healthy = match inputs.health.get(&name).copied().unwrap_or_default() {
         _ if service.check_of(backend).is_none() => true,
         HealthState::Up => true,
         HealthState::Down => false,
         // A new one waits for its first good probe; one that took flows under the last agent goes on.
-        HealthState::Unknown => {
-            before.is_some_and(|before| matches!(before.state, backend_state::ACTIVE | backend_state::DRAINING))
-        }
+        HealthState::Unknown => before.is_some_and(takes_flows),
     };
-    match admin {
+    match backend.state {
+        // Nobody probes it: what it was stays, and its connections go on.
+        AdminState::Maint if before.is_none_or(takes_flows) => backend_state::DRAINING,
         AdminState::Maint => backend_state::DOWN,
         _ if !healthy => backend_state::DOWN,
         AdminState::Drain => backend_state::DRAINING,

@@ -58,7 +58,7 @@ fn plan<'a>(
         let name = names::to_name(&text);
         let backend_id = ids.backend(BackendKey { text, address, port }, limits)?;
         let mut entry = backends::entry(inputs, previous, id, (backend_id, service, backend));
-        if panicking.contains(&panic::family_of(backend.address)) && panic::counts(inputs, service, backend) {
+        if panicking.contains(&panic::family_of(backend.address)) && panic::counts(backend) {
             entry.state = backend_state::ACTIVE;
         }
         image.names.insert(backend_name(backend_id), name);

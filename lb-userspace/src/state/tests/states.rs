@@ -53,7 +53,10 @@ fn weight_0_and_drain_keep_old_flows_and_take_no_new_ones() {
     assert_eq!((world.state("dns", "a"), world.state("dns", "b")), (DRAINING, ACTIVE));
     world.admin.insert(reference("dns", "b"), AdminState::Maint);
     world.step();
-    assert_eq!((world.state("dns", "b"), world.service("dns").1.ring4_size), (DOWN, 0));
+    assert_eq!(
+        (world.state("dns", "b"), world.service("dns").1.ring4_size),
+        (DRAINING, 0)
+    );
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! One key of one backend: its weight or its state. The rest of its table stays as it is.
+
+use toml_edit::{Item, TableLike, Value};
+
+use super::identity::{Identity, identities};
+use super::{WriteBackError, Written, close_up, edit, listed};
+use crate::config::AdminState;
+
+/// What is to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendSetting {
+    /// `weight`.
+    Weight(u32),
+    /// `state`; [`AdminState::Ready`] is what a backend without the key is.
+    State(AdminState),
+}
+
+/// The text with a backend's weight or state set. `backend` is its name, or its `address:port`.
+///
+/// # Errors
+/// When service or backend are not there; the text is not changed then.
+pub fn set_backend(
+    text: &str,
+    service: &str,
+    backend: &str,
+    setting: BackendSetting,
+) -> Result<String, WriteBackError> {
+    edit(text, service, |table, _| {
+        let index = find(&*table, service, backend)?;
+        let list = table.get_mut("backend");
+        match list {
+            Some(Item::ArrayOfTables(tables)) => {
+                if let Some(found) = tables.get_mut(index) {
+                    set(found, Written::Header, setting);
+                }
+            }
+            Some(Item::Value(Value::Array(array))) => {
+                let mut inline = array.iter_mut().filter_map(Value::as_inline_table_mut);
+                if let Some(found) = inline.nth(index) {
+                    set(found, Written::Inline, setting);
+                }
+            }
+            _ => return Err(WriteBackError::Shape { key: "backend" }),
+        }
+        Ok(None)
+    })
+}
+
+/// Where a backend stands in its service.
+pub(super) fn find(service: &dyn TableLike, name: &str, backend: &str) -> Result<usize, WriteBackError> {
+    let there = identities(service);
+    let by_name = there.iter().position(|other| other.name == backend);
+    let is_target = |other: &Identity| other.target.is_some_and(|target| target.to_string() == backend);
+    by_name.or_else(|| there.iter().position(is_target)).ok_or_else(|| {
+        let known: Vec<String> = there.into_iter().map(|other| other.name).collect();
+        WriteBackError::NoSuchBackend {
+            service: name.to_owned(),
+            backend: backend.to_owned(),
+            known: listed(&known),
+        }
+    })
+}
+
+fn set(table: &mut dyn TableLike, written: Written, setting: BackendSetting) {
+    match setting {
+        BackendSetting::Weight(weight) => put(table, written, "weight", i64::from(weight).into()),
+        BackendSetting::State(AdminState::Ready) if !table.contains_key("state") => {}
+        BackendSetting::State(state) => put(table, written, "state", state.as_str().into()),
+    }
+}
+
+/// Sets a key; one that is there keeps its place and the comment behind it.
+fn put(table: &mut dyn TableLike, written: Written, key: &str, mut value: Value) {
+    if let Some(Item::Value(old)) = table.get_mut(key) {
+        *value.decor_mut() = old.decor().clone();
+        *old = value;
+        return;
+    }
+    if written == Written::Inline {
+        close_up(table);
+        value.decor_mut().set_prefix(" ");
+        value.decor_mut().set_suffix(" ");
+    }
+    table.insert(key, Item::Value(value));
+}
