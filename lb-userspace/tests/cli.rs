@@ -144,7 +144,13 @@ fn a_bad_config_at_start_is_exit_code_78_before_anything_is_touched() {
 fn every_client_command_without_an_agent_is_exit_code_3_and_says_what_to_do() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let socket = directory.path().join("api.sock");
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 11] = [
+        &["backend", "list"],
+        &["backend", "list", "web", "-o", "json"],
+        &["backend", "weight", "web", "a", "50"],
+        &["backend", "drain", "web", "a", "--wait", "--timeout", "1s"],
+        &["backend", "ready", "web", "a"],
+        &["backend", "maint", "web", "a", "--runtime"],
         &["status"],
         &["drops"],
         &["reload"],
@@ -168,8 +174,11 @@ fn every_client_command_without_an_agent_is_exit_code_3_and_says_what_to_do() {
 
 #[test]
 fn usage_errors_are_exit_code_2_on_standard_error() {
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 9] = [
         &[],
+        &["backend", "weight", "web", "a", "1001"],
+        &["backend", "drain", "web", "a", "--timeout", "1m"],
+        &["backend", "drain", "web"],
         &["nonsense"],
         &["status", "-o", "yaml"],
         &["backend", "add", "web", "not-an-address"],

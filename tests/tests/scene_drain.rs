@@ -1,9 +1,10 @@
 //! A backend is taken out and put back by command: drain, ready, maint, weight; what it has goes on.
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use xlb_tests::agent::Agent;
 use xlb_tests::alone::shared;
 use xlb_tests::client::backends;
@@ -82,6 +83,15 @@ impl Scene {
     }
 }
 
+/// A config with a line more at the end of a backend.
+fn with_line(config: &str, name: &str, line: &str) -> Result<String> {
+    let (before, rest) = config
+        .split_once(&format!("name = \"{name}\"\n"))
+        .context("the backend stands in the file")?;
+    let (own, after) = rest.split_once("weight = 100\n").context("the backend's last line")?;
+    Ok(format!("{before}name = \"{name}\"\n{own}weight = 100\n{line}\n{after}"))
+}
+
 #[test]
 fn a_drained_backend_keeps_what_it_has_and_gets_nothing_new() -> Result<()> {
     require!("ip", "ethtool");
@@ -96,11 +106,15 @@ fn a_drained_backend_keeps_what_it_has_and_gets_nothing_new() -> Result<()> {
     let said = String::from_utf8_lossy(&waited.stderr).into_owned();
     ensure!(waited.status.code() == Some(4), "{}: {said}", waited.status);
     ensure!(
-        said.contains("still has 1 open connections after 2 s")
+        said.contains("still has 1 open connection after 2 s")
             && said.contains("xlb flows --service talk --backend h0"),
         "{said}"
     );
-    ensure!(scene.file()?.contains("state = \"drain\""), "{}", scene.file()?);
+    let drained = scene.file()?;
+    ensure!(
+        drained == with_line(&before, "h0", "state = \"drain\"")?,
+        "the file after drain:\n{drained}"
+    );
     ensure!(scene.state_of("h0")? == "draining", "{}", scene.state_of("h0")?);
     ensure!(
         scene.reached()? == ["h1"],
@@ -109,19 +123,36 @@ fn a_drained_backend_keeps_what_it_has_and_gets_nothing_new() -> Result<()> {
     );
     ensure!(held.ask()? == "h0", "the held connection moved");
 
+    let listed = client.xlb(&["backend", "list", "talk"])?;
+    let rows: Vec<&str> = listed.lines().skip(1).collect();
+    ensure!(
+        rows.len() == 2 && rows[0].contains("h0 ") && rows[0].contains(" draining "),
+        "the drained one comes first:\n{listed}"
+    );
+
     // It ends: nothing is left, long before the table forgets it.
-    let mut waiting = client
+    let waiting = client
         .command(&["backend", "drain", "talk", "h0", "--wait", "--timeout", "60s"])?
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()?;
+    std::thread::sleep(Duration::from_millis(1_500));
     ensure!(held.bye()? == "h0", "the held connection moved");
-    ensure!(waiting.wait()?.success(), "nothing was left, and yet the wait failed");
+    let waited = waiting.wait_with_output()?;
+    let said = String::from_utf8_lossy(&waited.stderr).into_owned();
+    ensure!(waited.status.success(), "nothing was left, and yet: {said}");
+    ensure!(
+        said == "1 open connection left\n0 open connections left\nbackend h0 of service talk has no open connection\n",
+        "one line for each change:\n{said}"
+    );
+    ensure!(scene.file()? == drained, "a drain of what is drained changes nothing");
 
     client.xlb(&["backend", "ready", "talk", "h0"])?;
     client.wait_all_up()?;
     ensure!(scene.reached()? == ["h0", "h1"], "{:?}", scene.reached()?);
     ensure!(
-        scene.file()? == before || scene.file()?.contains("state = \"ready\""),
-        "{}",
+        scene.file()? == drained.replace("state = \"drain\"", "state = \"ready\""),
+        "the file after ready:\n{}",
         scene.file()?
     );
     Ok(())
@@ -150,16 +181,20 @@ fn maintenance_ends_checks_and_weight_0_takes_no_share() -> Result<()> {
     client.wait_all_up()?;
     ensure!(scene.reached()? == ["h0", "h1"], "{:?}", scene.reached()?);
 
+    let before = scene.file()?;
     let said = client.xlb(&["backend", "weight", "talk", "h0", "0"])?;
     ensure!(
         said.starts_with("backend h0 of service talk: weight 100 -> 0"),
         "{said}"
     );
-    ensure!(scene.file()?.contains("weight = 0"), "{}", scene.file()?);
+    let weighed = before.replacen("weight = 100", "weight = 0", 1);
+    ensure!(scene.file()? == weighed, "the file after weight 0:\n{}", scene.file()?);
     ensure!(scene.reached()? == ["h1"], "{:?}", scene.reached()?);
     client.xlb(&["backend", "weight", "talk", "h0", "70"])?;
     client.wait_all_up()?;
     ensure!(scene.reached()? == ["h0", "h1"], "{:?}", scene.reached()?);
+    let weighed = before.replacen("weight = 100", "weight = 70", 1);
+    ensure!(scene.file()? == weighed, "the file after weight 70:\n{}", scene.file()?);
 
     let unknown = client.output(&["backend", "drain", "talk", "h9"])?;
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();

@@ -13,7 +13,7 @@ use super::stage::{StageError, Staged};
 use super::supervise::Reloading;
 use crate::config::write_back::{BackendSetting, WriteBackError};
 use crate::reconcile::{ApplyError, Event};
-use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, Timestamp};
+use crate::view::{AddBackend, ApiError, Changed, ErrorCode, OverrideView, Reloaded, Timestamp};
 
 /// The owner of the desired state.
 #[derive(Debug)]
@@ -66,6 +66,11 @@ impl Admin {
     /// What is desired now; waits for a change that is being made.
     pub(super) async fn running(&self) -> Arc<Desired> {
         Arc::clone(&*self.desired.lock().await)
+    }
+
+    /// The changes that are not in the file.
+    pub async fn overrides(&self) -> Vec<OverrideView> {
+        self.running().await.overrides.iter().map(Into::into).collect()
     }
 
     /// Reads the file again. A bad file changes nothing.
@@ -166,6 +171,7 @@ impl Admin {
     /// Check, stage file, maps, rename, answer.
     async fn change(&self, change: Change, store: Store, by: &str) -> Result<Changed, ApiError> {
         let mut current = self.desired.lock().await;
+        let change = change.by_name(&current);
         let next = match store {
             Store::File => current.with_saved(&change),
             Store::Runtime => current.with_override(Override {
@@ -174,7 +180,7 @@ impl Admin {
                 at: Timestamp::now(),
             }),
         };
-        let next = Arc::new(next.map_err(|error| desired_error(&error))?);
+        let next = Arc::new(next.map_err(|error| desired_error(&error, &current))?);
         let staged = match store {
             Store::Runtime => None,
             Store::File => Some(stage(&current, &next).await?),
@@ -258,10 +264,19 @@ fn next_after(error: &DesiredError, path: &Path) -> String {
     }
 }
 
-fn desired_error(error: &DesiredError) -> ApiError {
+fn desired_error(error: &DesiredError, current: &Desired) -> ApiError {
     let (code, next) = match error {
-        DesiredError::Change(WriteBackError::NoSuchService { .. } | WriteBackError::NoSuchBackend { .. }) => {
-            (ErrorCode::NotFound, Some("xlb status -o wide".to_owned()))
+        DesiredError::Change(WriteBackError::NoSuchService { .. }) => {
+            (ErrorCode::NotFound, Some("xlb backend list".to_owned()))
+        }
+        DesiredError::Change(WriteBackError::NoSuchBackend { service, backend, .. }) => {
+            let next = match current.backend(service, backend) {
+                Some(_) => {
+                    "it runs but is not in the config file (added with --runtime): repeat with --runtime".to_owned()
+                }
+                None => format!("xlb backend list {service}"),
+            };
+            (ErrorCode::NotFound, Some(next))
         }
         DesiredError::Change(WriteBackError::Duplicate { .. }) => (ErrorCode::Exists, None),
         DesiredError::Change(_)

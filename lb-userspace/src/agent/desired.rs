@@ -2,6 +2,7 @@
 //!
 //! Runtime changes are made to the text in memory by the same code that writes the file, so they pass the same checks.
 
+use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -207,6 +208,16 @@ impl Change {
         }
     }
 
+    /// With the backend called by its name, where it was asked for by `address:port`.
+    pub fn by_name(mut self, desired: &Desired) -> Self {
+        if let Self::Remove { service, backend } | Self::Set { service, backend, .. } = &mut self
+            && let Some(found) = desired.backend(service, backend)
+        {
+            backend.clone_from(&found.name);
+        }
+        self
+    }
+
     /// The changed backend's name and what happened to it in words, given the states around the change.
     pub fn describe(&self, before: &Desired, after: &Desired) -> (String, String) {
         let (old, new) = (before.backends_of(self.service()), after.backends_of(self.service()));
@@ -267,15 +278,24 @@ impl Change {
 
     /// Whether this change leaves nothing of an earlier one.
     fn replaces(&self, earlier: &Self) -> bool {
-        let key = |change: &Self| match change {
+        let Self::Set {
+            service: set_service,
+            backend: set_backend,
+            setting: earlier,
+        } = earlier
+        else {
+            return false;
+        };
+        let is_same = |service, backend| service == set_service && backend == set_backend;
+        match self {
+            Self::Add { .. } => false,
+            Self::Remove { service, backend } => is_same(service, backend),
             Self::Set {
                 service,
                 backend,
                 setting,
-            } => Some((service.clone(), backend.clone(), std::mem::discriminant(setting))),
-            _ => None,
-        };
-        key(self).is_some_and(|own| key(earlier) == Some(own))
+            } => is_same(service, backend) && discriminant(setting) == discriminant(earlier),
+        }
     }
 
     fn apply(&self, text: &str) -> Result<String, WriteBackError> {

@@ -95,7 +95,7 @@ async fn unknown(method: Method, uri: Uri) -> Failure {
         code: ErrorCode::NotFound,
         message: format!("{method} {} is not part of this API", uri.path()),
         next: Some(
-            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /metrics, /healthz; POST /v1/backends, /v1/reload"
+            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /metrics, /healthz; POST /v1/backends, /v1/reload; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND"
                 .to_owned(),
         ),
     })

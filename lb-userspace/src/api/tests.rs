@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use super::{ApiState, listen_unix, serve_unix};
@@ -16,7 +17,9 @@ use crate::cli::{CliError, Client, Exit};
 use crate::dataplane::CpuTotals;
 use crate::reconcile::fixture::{CONFIG, Fixture};
 use crate::reconcile::{ApplyError, Drops, Event};
-use crate::view::{AddBackend, ApiError, Changed, DropsView, ErrorCode, Reloaded, ServiceView, StatusView};
+use crate::view::{
+    AddBackend, ApiError, Changed, DropsView, ErrorCode, OverrideView, Reloaded, ServiceView, StatusView,
+};
 
 /// What the played writer does with a new desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ enum Plays {
 struct Agent {
     directory: tempfile::TempDir,
     client: Client,
+    admin: Arc<Admin>,
     /// Names of `web`'s backends in each state that reached the writer.
     reached: Arc<Mutex<Vec<Vec<String>>>>,
 }
@@ -47,9 +51,13 @@ impl Agent {
         let admin = Arc::new(Admin::new(Arc::new(desired), events.clone()));
         let socket = directory.path().join("api.sock");
         let listener = listen_unix(&socket).expect("listen");
-        tokio::spawn(serve_unix(listener, ApiState::new(snapshots, events, admin)));
+        tokio::spawn(serve_unix(
+            listener,
+            ApiState::new(snapshots, events, Arc::clone(&admin)),
+        ));
         Self {
             client: Client::new(&socket),
+            admin,
             directory,
             reached,
         }
@@ -67,6 +75,13 @@ impl Agent {
         self.reached.lock().expect("not poisoned").clone()
     }
 
+    /// Action and backend of each.
+    async fn overrides(&self) -> Vec<String> {
+        let overrides = self.admin.overrides().await;
+        let words = |one: &OverrideView| format!("{} {}", one.action, one.backend);
+        overrides.iter().map(words).collect()
+    }
+
     /// The client blocks, as it does in the CLI.
     async fn ask<Answer: DeserializeOwned + Send + 'static>(
         &self,
@@ -80,6 +95,10 @@ impl Agent {
 
     async fn add(&self, request: AddBackend) -> Result<Changed, CliError> {
         self.ask(move |client| client.post("/v1/backends", &request)).await
+    }
+
+    async fn patch(&self, path: &'static str, body: serde_json::Value) -> Result<Changed, CliError> {
+        self.ask(move |client| client.patch(path, &body)).await
     }
 
     async fn delete(&self, path: &'static str) -> Result<Changed, CliError> {
@@ -127,7 +146,7 @@ async fn play(plays: Plays, mut queue: mpsc::Receiver<Event>, reached: Arc<Mutex
     }
 }
 
-fn backend(address: &str) -> AddBackend {
+fn backend_at(address: &str) -> AddBackend {
     AddBackend {
         service: "web".to_owned(),
         name: None,
@@ -158,11 +177,11 @@ async fn what_can_be_read_is_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_added_backend_is_in_the_maps_and_in_the_file() {
     let agent = Agent::start(Plays::Well);
-    let changed = agent.add(backend("10.0.0.20")).await.expect("added");
+    let changed = agent.add(backend_at("10.0.0.20")).await.expect("added");
     assert_eq!((changed.backend.as_str(), changed.generation), ("10.0.0.20:7000", 2));
     assert!(agent.text().contains("10.0.0.20"), "{}", agent.text());
     assert_eq!(agent.reached(), [["a", "10.0.0.12:9000", "10.0.0.20:7000"]]);
-    let again = refusal(agent.add(backend("10.0.0.20")).await);
+    let again = refusal(agent.add(backend_at("10.0.0.20")).await);
     assert_eq!(again.code, ErrorCode::Exists);
 }
 
@@ -192,7 +211,7 @@ async fn a_runtime_change_leaves_the_file_alone_and_outlives_a_saved_one() {
         .await
         .expect("removed");
     assert_eq!((changed.stored.as_str(), agent.text().as_str()), ("runtime", CONFIG));
-    agent.add(backend("10.0.0.20")).await.expect("added");
+    agent.add(backend_at("10.0.0.20")).await.expect("added");
     assert_eq!(
         agent.reached().last().map(Vec::as_slice),
         Some(&["10.0.0.12:9000".to_owned(), "10.0.0.20:7000".to_owned()][..])
@@ -201,9 +220,119 @@ async fn a_runtime_change_leaves_the_file_alone_and_outlives_a_saved_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_weight_and_state_are_in_the_maps_and_in_the_file() {
+    let agent = Agent::start(Plays::Well);
+    let drained = agent
+        .patch("/v1/services/web/backends/a", json!({"state": "drain"}))
+        .await;
+    let drained = drained.expect("drained");
+    assert_eq!((drained.backend.as_str(), drained.generation), ("a", 2));
+    assert!(
+        drained
+            .message
+            .starts_with("backend a of service web: state ready -> drain; saved in "),
+        "{}",
+        drained.message
+    );
+    let by_target = "/v1/services/web/backends/10.0.0.12%3A9000";
+    agent.patch(by_target, json!({"weight": 0})).await.expect("weighed");
+    let expected = CONFIG
+        .replace("port = 8081\n", "port = 8081\nstate = \"drain\"\n")
+        .replace("weight = 50", "weight = 0");
+    assert_eq!(agent.text(), expected);
+    assert_eq!(agent.reached().len(), 2);
+    let again = agent.patch(by_target, json!({"weight": 0})).await.expect("as before");
+    assert!(
+        again
+            .message
+            .starts_with("backend 10.0.0.12:9000 of service web is as before: weight 0;"),
+        "{}",
+        again.message
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runtime_settings_replace_each_other_and_go_with_their_backend() {
+    let agent = Agent::start(Plays::Well);
+    let a = "/v1/services/web/backends/a";
+    for state in ["drain", "ready", "maint"] {
+        let body = json!({"state": state, "runtime": true});
+        agent
+            .patch("/v1/services/web/backends/10.0.0.11%3A8081", body)
+            .await
+            .expect("set");
+    }
+    agent
+        .patch(a, json!({"weight": 7, "runtime": true}))
+        .await
+        .expect("set");
+    assert_eq!(agent.overrides().await, ["maint a", "weight a"]);
+    assert_eq!(agent.text(), CONFIG);
+    agent.patch(a, json!({"state": "drain"})).await.expect("saved");
+    assert_eq!(agent.overrides().await, ["weight a"], "the file has the newer state");
+    agent.delete(a).await.expect("removed, with what was set at run time");
+    assert_eq!(agent.overrides().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_name_is_answered_with_those_there_are() {
+    let agent = Agent::start(Plays::Well);
+    let service = refusal(agent.patch("/v1/services/wep/backends/a", json!({"weight": 1})).await);
+    assert_eq!(
+        (service.code, service.message.as_str()),
+        (
+            ErrorCode::NotFound,
+            "no service wep in the config; it has: web, dns; did you mean web?; nothing was changed"
+        )
+    );
+    let backend = refusal(
+        agent
+            .patch("/v1/services/web/backends/10.0.0.12", json!({"weight": 1}))
+            .await,
+    );
+    assert_eq!(
+        (backend.message.as_str(), backend.next.as_deref()),
+        (
+            "no backend 10.0.0.12 in service web; it has: a, 10.0.0.12:9000; nothing was changed",
+            Some("xlb backend list web")
+        )
+    );
+    let mut runtime = backend_at("10.0.0.20");
+    runtime.runtime = true;
+    agent.add(runtime).await.expect("added");
+    let saved = agent
+        .patch("/v1/services/web/backends/10.0.0.20%3A7000", json!({"weight": 1}))
+        .await;
+    let next = refusal(saved).next.unwrap_or_default();
+    assert!(next.ends_with("repeat with --runtime"), "{next}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_that_makes_no_sense_is_refused() {
+    let agent = Agent::start(Plays::Well);
+    for body in [
+        json!({}),
+        json!({"weight": 1, "state": "drain"}),
+        json!({"state": "asleep"}),
+        json!({"weight": -1}),
+        json!({"wait": 1}),
+    ] {
+        let refused = refusal(agent.patch("/v1/services/web/backends/a", body.clone()).await);
+        assert_eq!(refused.code, ErrorCode::BadRequest, "{body}: {refused:?}");
+    }
+    let heavy = refusal(
+        agent
+            .patch("/v1/services/web/backends/a", json!({"weight": 1_001}))
+            .await,
+    );
+    assert_eq!(heavy.code, ErrorCode::BadConfig);
+    assert_eq!((agent.text().as_str(), agent.reached().len()), (CONFIG, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_write_changes_neither_file_nor_running_state() {
     let agent = Agent::start(Plays::FailsOnce);
-    let failed = refusal(agent.add(backend("10.0.0.20")).await);
+    let failed = refusal(agent.add(backend_at("10.0.0.20")).await);
     assert_eq!(failed.code, ErrorCode::ApplyFailed);
     assert!(
         failed
@@ -230,7 +359,7 @@ async fn a_failed_write_changes_neither_file_nor_running_state() {
 async fn a_file_that_must_not_be_written_is_refused_with_the_way_out() {
     let agent = Agent::start(Plays::Well);
     fs::set_permissions(agent.config(), fs::Permissions::from_mode(0o444)).expect("chmod");
-    let refused = refusal(agent.add(backend("10.0.0.20")).await);
+    let refused = refusal(agent.add(backend_at("10.0.0.20")).await);
     assert_eq!(refused.code, ErrorCode::NotWritable);
     assert!(
         refused.next.as_deref().is_some_and(|next| next.contains("--runtime")),
@@ -240,11 +369,11 @@ async fn a_file_that_must_not_be_written_is_refused_with_the_way_out() {
     let real = agent.directory.path().join("real.toml");
     fs::rename(agent.config(), &real).expect("rename");
     symlink(&real, agent.config()).expect("symlink");
-    let refused = refusal(agent.add(backend("10.0.0.20")).await);
+    let refused = refusal(agent.add(backend_at("10.0.0.20")).await);
     assert!(refused.message.contains("symlink"), "{refused:?}");
     assert!(agent.reached().is_empty(), "nothing reached the maps");
 
-    let mut runtime = backend("10.0.0.20");
+    let mut runtime = backend_at("10.0.0.20");
     runtime.runtime = true;
     agent.add(runtime).await.expect("--runtime works all the same");
 }
@@ -252,7 +381,7 @@ async fn a_file_that_must_not_be_written_is_refused_with_the_way_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_the_check_refuses_is_not_made() {
     let agent = Agent::start(Plays::Well);
-    let mut six = backend("2001:db8::20");
+    let mut six = backend_at("2001:db8::20");
     six.weight = Some(5_000);
     let refused = refusal(agent.add(six).await);
     assert_eq!(refused.code, ErrorCode::BadConfig);
@@ -284,7 +413,7 @@ async fn a_file_changed_by_hand_is_not_overwritten() {
     let agent = Agent::start(Plays::Well);
     let theirs = CONFIG.replace("weight = 50", "weight = 60");
     fs::write(agent.config(), &theirs).expect("write");
-    let refused = refusal(agent.add(backend("10.0.0.20")).await);
+    let refused = refusal(agent.add(backend_at("10.0.0.20")).await);
     assert_eq!(refused.code, ErrorCode::NotWritable);
     assert!(
         refused

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use backend::{BackendAddArgs, BackendCommand, BackendDrainArgs, BackendRemoveArgs};
+pub(super) use backend::{BackendAddArgs, BackendCommand, BackendDrainArgs, BackendListArgs, BackendRemoveArgs};
 
 use super::logs;
 use crate::view::{FlowFamily, FlowState, Prefix, Timestamp};
@@ -44,7 +44,7 @@ pub enum Command {
     Schema,
     /// Show services, backends and what is wrong; exit code 1 when degraded
     Status(StatusArgs),
-    /// Add, remove, weigh or drain a backend of a service
+    /// List, add, remove, weigh or drain backends of a service
     Backend {
         /// The action.
         #[command(subcommand)]

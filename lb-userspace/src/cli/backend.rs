@@ -1,5 +1,7 @@
 //! `xlb backend ...` and `xlb reload`: one API call each.
 
+mod list;
+
 use super::args::{BackendAddArgs, BackendCommand, BackendRemoveArgs, ChangeArgs, Format, ReloadArgs};
 use super::client::{Client, path_segment};
 use super::drain;
@@ -10,6 +12,7 @@ use crate::view::{AddBackend, AdminState, Changed, Reloaded, SetBackend};
 /// Runs `xlb backend ...`.
 pub(super) fn backend(command: &BackendCommand) -> Result<Exit, CliError> {
     match command {
+        BackendCommand::List(args) => list::list(args),
         BackendCommand::Add(args) => add(args),
         BackendCommand::Remove(args) => remove(args),
         BackendCommand::Weight(args) => {

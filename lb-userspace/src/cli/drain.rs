@@ -30,26 +30,35 @@ pub(super) fn wait(args: &BackendDrainArgs, backend: &str) -> Result<Exit, CliEr
         if empty == EMPTY_LOOKS {
             progress.end();
             output::note(&format!(
-                "backend {} of service {} has no open connection",
-                backend, args.service
+                "backend {backend} of service {} has no open connection",
+                args.service
             ));
             return Ok(Exit::Ok);
         }
         progress.show(left);
         if Instant::now() >= end {
             progress.end();
-            output::error(&format!(
-                "backend {} of service {} still has {left} open connections after {} s; it takes no new ones\n  next: xlb \
-                 flows --service {} --backend {}; wait longer with --timeout, or stop the server to end them",
-                backend,
-                args.service,
-                args.timeout.as_secs(),
-                args.service,
-                backend
-            ));
+            output::error(&timed_out(args, backend, left));
             return Ok(Exit::Timeout);
         }
         sleep(EVERY.min(end.saturating_duration_since(Instant::now())));
+    }
+}
+
+fn timed_out(args: &BackendDrainArgs, backend: &str, left: u64) -> String {
+    let service = &args.service;
+    format!(
+        "backend {backend} of service {service} still has {} after {} s; it takes no new ones\n  next: xlb flows --service \
+         {service} --backend {backend}; wait longer with --timeout, or stop the server to end them",
+        connections(left),
+        args.timeout.as_secs(),
+    )
+}
+
+fn connections(count: u64) -> String {
+    match count {
+        1 => "1 open connection".to_owned(),
+        _ => format!("{count} open connections"),
     }
 }
 
@@ -89,9 +98,9 @@ impl Progress {
         self.shown = Some(left);
         if io::stderr().is_terminal() {
             // Nothing can be done where this fails.
-            drop(write!(io::stderr().lock(), "\r{left} open connections left "));
+            drop(write!(io::stderr().lock(), "\r{} left\u{1b}[K", connections(left)));
         } else {
-            output::note(&format!("{left} open connections left"));
+            output::note(&format!("{} left", connections(left)));
         }
     }
 
@@ -99,5 +108,39 @@ impl Progress {
         if self.shown.is_some() && io::stderr().is_terminal() {
             drop(writeln!(io::stderr().lock()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{BackendCommand, Cli, Command};
+
+    fn args(words: &[&str]) -> BackendDrainArgs {
+        let words = ["xlb", "backend", "drain"].iter().chain(words);
+        match Cli::try_parse_from(words).expect("a good line").command {
+            Command::Backend {
+                command: BackendCommand::Drain(args),
+            } => args,
+            other => panic!("wanted a drain, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wait_is_ten_minutes_unless_it_is_told() {
+        assert_eq!(args(&["web", "a", "--wait"]).timeout, Duration::from_secs(600));
+        assert_eq!(
+            args(&["web", "a", "--wait", "--timeout", "90s"]).timeout,
+            Duration::from_secs(90)
+        );
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_of_the_time_is_said_with_the_next_step() {
+        let args = args(&["web", "a", "--wait", "--timeout", "2m"]);
+        insta::assert_snapshot!(timed_out(&args, "a", 1));
+        insta::assert_snapshot!(timed_out(&args, "a", 12));
     }
 }

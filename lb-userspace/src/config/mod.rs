@@ -42,7 +42,7 @@ pub use model::{
 };
 pub use schema::schema;
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
-pub use words::nearest;
+pub use words::{names_there, nearest};
 
 /// [`examine`], for those that only want a config without errors.
 ///

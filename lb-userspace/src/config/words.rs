@@ -69,10 +69,28 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > longest.saturating_mul(2) {
         return None;
     }
-    let word = word.to_lowercase().replace('-', "_");
-    let scored = known.iter().map(|known| (distance(&word, known), *known));
+    let flat = |word: &str| word.to_lowercase().replace('-', "_");
+    let word = flat(word);
+    let scored = known.iter().map(|known| (distance(&word, &flat(known)), *known));
     let (score, best) = scored.min_by_key(|(score, _)| *score)?;
     (score <= (best.len() / 3).max(1)).then_some(best)
+}
+
+/// The names there are, for who asked for one that is not among them; the nearest one is asked about.
+pub fn names_there(asked: &str, names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text = format!("{text} and {} more", names.len() - SHOWN);
+    }
+    // Any two names of two letters are near each other.
+    if let Some(near) = nearest(asked, names).filter(|_| asked.len() > 2) {
+        text = format!("{text}; did you mean {near}?");
+    }
+    text
 }
 
 /// Edits from one word to another, a swap of neighbours counted as one (optimal string alignment).
@@ -134,6 +152,21 @@ mod tests {
         assert_eq!(nearest("backends", &known), Some("backend"));
         assert_eq!(nearest("prot", &known), Some("port"));
         assert_eq!(nearest("colour", &known), None);
+        assert_eq!(nearest("web-frontent", &["Web-frontend", "dns"]), Some("Web-frontend"));
+    }
+
+    #[test]
+    fn the_names_there_are_end_with_the_nearest_one_and_stay_short() {
+        assert_eq!(names_there("wep", &["web", "dns"]), "web, dns; did you mean web?");
+        assert_eq!(names_there("h9", &["h0", "h1"]), "h0, h1");
+        assert_eq!(names_there("a", &[]), "none");
+        let many: Vec<String> = (0..100).map(|index| format!("backend{index:02}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let text = names_there("backend555", &many);
+        assert!(
+            text.ends_with("backend11 and 88 more; did you mean backend55?"),
+            "{text}"
+        );
     }
 
     proptest! {

@@ -1,6 +1,6 @@
-//! Changes to the config file's text: a backend more, a backend less, a key of a backend set; comments, order and everything else stay as they
-//! are. Text in, text out: staging and renaming the file is the caller's business, and so is checking the result with
-//! [`super::parse`].
+//! Changes to the config file's text: a backend more, a backend less, a key of a backend set; comments, order and
+//! everything else stay as they are. Text in, text out: staging and renaming the file is the caller's business, and so is
+//! checking the result with [`super::parse`].
 
 mod array;
 mod identity;
@@ -107,7 +107,7 @@ fn edit(
     let Some((table, written)) = found else {
         return Err(WriteBackError::NoSuchService {
             service: service.to_owned(),
-            known: listed(&known),
+            known: instead_of(service, &known),
         });
     };
     if let Some(comment) = change(table, written)? {
@@ -123,12 +123,9 @@ fn parse(text: &str) -> Result<DocumentMut, WriteBackError> {
         })
 }
 
-fn listed(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+/// What is said of a name that is not there.
+fn instead_of(asked: &str, names: &[String]) -> String {
+    super::names_there(asked, &names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn find_service<'a>(item: &'a mut Item, name: &str) -> Option<(&'a mut dyn TableLike, Written)> {

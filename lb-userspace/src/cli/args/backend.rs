@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{ChangeArgs, parse_duration};
+use super::{ChangeArgs, Format, Socket, parse_duration};
 use crate::cli::target::Target;
 
 /// `xlb backend ...`.
 #[derive(Debug, Subcommand)]
 pub enum BackendCommand {
+    /// List the backends of a service, or of all, worst first
+    List(BackendListArgs),
     /// Add a backend to a service; it takes traffic after its first good check
     Add(BackendAddArgs),
     /// Remove a backend from a service; its established connections go on
@@ -22,6 +24,19 @@ pub enum BackendCommand {
     Ready(BackendStateArgs),
     /// As drain, and the backend is not checked; after ready it takes connections once its checks are good
     Maint(BackendStateArgs),
+}
+
+/// `xlb backend list`.
+#[derive(Debug, Args)]
+pub struct BackendListArgs {
+    /// Only this service's
+    pub service: Option<String>,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+    /// Format of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
 }
 
 /// `xlb backend add`.

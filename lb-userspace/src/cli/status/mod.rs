@@ -6,6 +6,7 @@ mod rows;
 mod tests;
 mod text;
 
+pub(super) use rows::{table, without_backends};
 use text::Detail;
 pub use text::status_text;
 

@@ -3,16 +3,16 @@
 use super::text::Detail;
 use crate::cli::output::{self, Paint};
 use crate::cli::table::{Rows, Tone, plain, short};
-use crate::view::{BackendState, BackendView, ServiceView, StatusView, Verdict, ago};
+use crate::view::{BackendState, BackendView, ServiceView, StatusView, Timestamp, Verdict, ago};
 
+const HEADINGS: &[&str] = &[
+    "SERVICE", "BACKEND", ">WEIGHT", "STATE", "HEALTH", "SINCE", "CHECK", ">FLOWS", ">NEW/s", ">PPS", ">BPS",
+];
 /// Backends that the one-screen table shows before it says how many are left out.
 const SCREEN_ROWS: usize = 15;
 
 /// Table and sentences.
 pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> String {
-    let headings: &[&str] = &[
-        "SERVICE", "BACKEND", ">WEIGHT", "STATE", "HEALTH", "SINCE", "CHECK", ">FLOWS", ">NEW/s", ">PPS", ">BPS",
-    ];
     let mut all: Vec<(&ServiceView, &BackendView)> = view
         .services
         .iter()
@@ -24,20 +24,8 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
         Detail::Screen => SCREEN_ROWS.min(all.len()),
         Detail::Wide => all.len(),
     };
-    let mut rows = Rows::new(headings, paint);
-    for (service, backend) in all.iter().take(shown) {
-        rows.push(row(view, service, backend));
-    }
-    let mut text = rows.text();
-    for service in view.services.iter().filter(|service| service.backends.is_empty()) {
-        output::line(
-            &mut text,
-            &format!(
-                "{}  has no backend: new connections are dropped (no_backend); next: xlb backend add {} ADDRESS:PORT",
-                service.name, service.name
-            ),
-        );
-    }
+    let mut text = table(all.iter().take(shown).copied(), view.now, paint);
+    without_backends(&mut text, &view.services);
     if shown < all.len() {
         output::line(
             &mut text,
@@ -70,6 +58,32 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
     text
 }
 
+/// One row for each backend.
+pub(in crate::cli) fn table<'v>(
+    backends: impl Iterator<Item = (&'v ServiceView, &'v BackendView)>,
+    now: Timestamp,
+    paint: Paint,
+) -> String {
+    let mut rows = Rows::new(HEADINGS, paint);
+    for (service, backend) in backends {
+        rows.push(row(now, service, backend));
+    }
+    rows.text()
+}
+
+/// A sentence for each service that has none.
+pub(in crate::cli) fn without_backends<'v>(text: &mut String, services: impl IntoIterator<Item = &'v ServiceView>) {
+    for service in services.into_iter().filter(|service| service.backends.is_empty()) {
+        output::line(
+            text,
+            &format!(
+                "{}  has no backend: new connections are dropped (no_backend); next: xlb backend add {} ADDRESS:PORT",
+                service.name, service.name
+            ),
+        );
+    }
+}
+
 /// The last changes of the port verdict, where there was one.
 fn history(text: &mut String, backend: &BackendView) {
     for change in backend.health.changes.iter().filter(|change| change.old.is_some()) {
@@ -81,7 +95,7 @@ fn history(text: &mut String, backend: &BackendView) {
     }
 }
 
-fn row(view: &StatusView, service: &ServiceView, backend: &BackendView) -> [(String, Tone); 11] {
+fn row(now: Timestamp, service: &ServiceView, backend: &BackendView) -> [(String, Tone); 11] {
     let tone = match backend.state {
         BackendState::Down => Tone::Bad,
         BackendState::Active => Tone::Good,
@@ -103,7 +117,7 @@ fn row(view: &StatusView, service: &ServiceView, backend: &BackendView) -> [(Str
         plain(
             backend
                 .since
-                .map_or_else(|| "-".to_owned(), |since| ago(since.age(view.now))),
+                .map_or_else(|| "-".to_owned(), |since| ago(since.age(now))),
         ),
         plain(backend.check.clone()),
         plain(backend.flows.to_string()),

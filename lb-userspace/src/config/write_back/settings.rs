@@ -3,7 +3,7 @@
 use toml_edit::{Item, TableLike, Value};
 
 use super::identity::{Identity, identities};
-use super::{WriteBackError, Written, close_up, edit, listed};
+use super::{WriteBackError, Written, close_up, edit, instead_of};
 use crate::config::AdminState;
 
 /// What is to be set.
@@ -56,7 +56,7 @@ pub(super) fn find(service: &dyn TableLike, name: &str, backend: &str) -> Result
         WriteBackError::NoSuchBackend {
             service: name.to_owned(),
             backend: backend.to_owned(),
-            known: listed(&known),
+            known: instead_of(backend, &known),
         }
     })
 }
