@@ -144,7 +144,10 @@ fn a_bad_config_at_start_is_exit_code_78_before_anything_is_touched() {
 fn every_client_command_without_an_agent_is_exit_code_3_and_says_what_to_do() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let socket = directory.path().join("api.sock");
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 14] = [
+        &["override", "list"],
+        &["override", "save", "--all"],
+        &["override", "drop", "web", "a"],
         &["backend", "list"],
         &["backend", "list", "web", "-o", "json"],
         &["backend", "weight", "web", "a", "50"],
@@ -174,7 +177,9 @@ fn every_client_command_without_an_agent_is_exit_code_3_and_says_what_to_do() {
 
 #[test]
 fn usage_errors_are_exit_code_2_on_standard_error() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 11] = [
+        &["override", "drop"],
+        &["override", "save", "web", "a", "--all"],
         &[],
         &["backend", "weight", "web", "a", "1001"],
         &["backend", "drain", "web", "a", "--timeout", "1m"],

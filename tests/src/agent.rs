@@ -170,9 +170,11 @@ snat_addresses = [{snat}]
 manage_vip = true
 socket = \"{}\"
 pin_dir = \"{}\"
+state_dir = \"{}\"
 ",
         client.socket().display(),
-        client.pin_dir().display()
+        client.pin_dir().display(),
+        topology.room.file("state").display(),
     )
 }
 

@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 
 /// How long a process may take to obey SIGTERM before it gets SIGKILL.
 const TERM_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a busy machine may take to attach a tracer to every thread.
+const STRACE_PATIENCE: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A program in PATH or in the directories of system programs, which root's PATH may lack.
@@ -163,4 +165,25 @@ impl Drop for Process {
             let _ = self.kill();
         }
     }
+}
+
+/// Lets strace kill a process at a system call about `path`, before the kernel does it. Returns when it is attached.
+pub fn kill_at(pid: Pid, call: &str, path: &str, log: &Path) -> Result<Process> {
+    let inject = format!("inject={call}:signal=SIGKILL");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-p", &pid.to_string(), "-P", path, "-e", &inject]);
+    let strace = Process::start("strace", &mut strace, log)?;
+    wait_until("strace to be attached", STRACE_PATIENCE, || is_traced(pid))?;
+    Ok(strace)
+}
+
+/// Whether every thread is traced.
+fn is_traced(pid: Pid) -> Result<bool> {
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).context("list threads")? {
+        let status = fs::read_to_string(entry.context("a thread")?.path().join("status")).context("its status")?;
+        if status.lines().any(|line| line == "TracerPid:\t0") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -78,10 +78,14 @@ fn give(topology: &Topology) -> Result<()> {
 fn section(topology: &Topology) -> String {
     let section = agent_section(topology);
     let own = topology.room.file("own");
-    section.replace(
-        &format!("socket = \"{}\"", topology.room.file("api.sock").display()),
-        &format!("socket = \"{}\"", own.join("api.sock").display()),
-    )
+    let moved = |section: String, key: &str, name: &str| {
+        let (from, to) = (topology.room.file(name), own.join(name));
+        section.replace(
+            &format!("{key} = \"{}\"", from.display()),
+            &format!("{key} = \"{}\"", to.display()),
+        )
+    };
+    moved(moved(section, "socket", "api.sock"), "state_dir", "state")
 }
 
 /// `field` of the status of every thread.

@@ -2,31 +2,18 @@
 //! one, whole, and the next agent starts with it. (write_back.rs does it at every system call, without an agent.)
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::unistd::Pid;
 use xlb_tests::agent::Agent;
 use xlb_tests::alone::shared;
 use xlb_tests::client::{BackendStatus, backends};
 use xlb_tests::config_text::ServiceText;
-use xlb_tests::process::{Process, wait_until};
+use xlb_tests::process::kill_at;
 use xlb_tests::require;
 use xlb_tests::topology::{Plan, Topology};
 
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Whether every thread is traced.
-fn is_traced(pid: Pid) -> Result<bool> {
-    for entry in fs::read_dir(format!("/proc/{pid}/task")).context("list threads")? {
-        let status = fs::read_to_string(entry.context("a thread")?.path().join("status")).context("its status")?;
-        if status.lines().any(|line| line == "TracerPid:\t0") {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
 
 #[test]
 fn an_agent_killed_in_a_write_back_starts_again_with_the_old_or_the_new_config() -> Result<()> {
@@ -46,12 +33,7 @@ fn an_agent_killed_in_a_write_back_starts_again_with_the_old_or_the_new_config()
         ("rename", &temporary, false),
         ("fsync", &directory, true),
     ] {
-        let pid = agent.process()?.pid();
-        let inject = format!("inject={call}:signal=SIGKILL");
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-p", &pid.to_string(), "-P", path, "-e", &inject]);
-        let _strace = Process::start("strace", &mut strace, &topology.room.file("strace.log"))?;
-        wait_until("strace to be attached", PATIENCE, || is_traced(pid))?;
+        let _strace = kill_at(agent.process()?.pid(), call, path, &topology.room.file("strace.log"))?;
         let target = format!("{}:9000", host.address4);
         let answer = agent
             .client()

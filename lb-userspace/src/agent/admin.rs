@@ -1,19 +1,24 @@
 //! The one way in for changes: config file, SIGHUP, API and CLI. One at a time; each is checked as a whole config, applied
 //! by the writer, and only then stored. It must not touch maps.
 
+mod overrides;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+pub(super) use overrides::log_dropped;
+
 use super::confine;
 use super::desired::{Change, Desired, DesiredError, Override};
+use super::kept::OverrideFile;
 use super::stage::{StageError, Staged};
 use super::supervise::Reloading;
 use crate::config::write_back::{BackendSetting, WriteBackError};
 use crate::reconcile::{ApplyError, Event};
-use crate::view::{AddBackend, ApiError, Changed, ErrorCode, OverrideView, Reloaded, Timestamp};
+use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, Timestamp};
 
 /// The owner of the desired state.
 #[derive(Debug)]
@@ -21,6 +26,10 @@ pub struct Admin {
     desired: Mutex<Arc<Desired>>,
     events: mpsc::Sender<Event>,
     last_error: ArcSwapOption<ReloadFailure>,
+    /// `None`: the state directory cannot be used, as the log and the status say.
+    kept: Option<Arc<OverrideFile>>,
+    /// Why the file is older than the overrides.
+    not_kept: ArcSwapOption<String>,
 }
 
 /// A reload that was refused.
@@ -55,6 +64,8 @@ impl Admin {
             desired: Mutex::new(desired),
             events,
             last_error: ArcSwapOption::empty(),
+            kept: None,
+            not_kept: ArcSwapOption::empty(),
         }
     }
 
@@ -66,11 +77,6 @@ impl Admin {
     /// What is desired now; waits for a change that is being made.
     pub(super) async fn running(&self) -> Arc<Desired> {
         Arc::clone(&*self.desired.lock().await)
-    }
-
-    /// The changes that are not in the file.
-    pub async fn overrides(&self) -> Vec<OverrideView> {
-        self.running().await.overrides.iter().map(Into::into).collect()
     }
 
     /// Reads the file again. A bad file changes nothing.
@@ -104,20 +110,18 @@ impl Admin {
     async fn reload_locked(&self, current: &mut Arc<Desired>, by: &str) -> Result<Reloaded, ApiError> {
         let (path, overrides) = (current.path.clone(), current.overrides.clone());
         let read = blocking(move || Desired::read(&path, &overrides)).await?;
-        let (next, dropped) = read.map_err(|error| ApiError {
+        let next = read.map_err(|error| ApiError {
             code: ErrorCode::BadConfig,
             message: format!("{error}\nthe running state stays as it is"),
             next: Some(next_after(&error, &current.path)),
         })?;
-        for (change, error) in dropped {
-            let service = change.change.service();
-            tracing::warn!(object = service, cause = by, %error, "runtime change dropped: it no longer fits the config");
-        }
+        log_dropped(&next, by);
         let next = Arc::new(next);
         let applied = self.apply(&next).await;
         // Failed writes are tried again, and the new config is the desired one; a config that gives no image is refused
         // by the writer, which keeps the old one.
         if matches!(applied, Ok(_) | Err(ApplyError::Ops { .. })) {
+            self.keep(current, &next).await;
             *current = Arc::clone(&next);
         }
         let generation = applied.map_err(|error| match error {
@@ -181,33 +185,23 @@ impl Admin {
             }),
         };
         let next = Arc::new(next.map_err(|error| desired_error(&error, &current))?);
-        let staged = match store {
-            Store::Runtime => None,
-            Store::File => Some(stage(&current, &next).await?),
-        };
-        let generation = match self.apply(&next).await {
-            Ok(generation) => generation,
-            Err(error) => {
-                let undone = self.undo(&current).await;
-                return Err(apply_error(
-                    &error,
-                    &format!("the config file was not changed; {undone}"),
-                ));
-            }
-        };
-        if let Some(staged) = staged
-            && let Err(error) = blocking(move || staged.commit()).await?
-        {
-            let undone = self.undo(&current).await;
-            return Err(stage_error(&error, &undone));
-        }
+        let generation = self.put(&current, &next).await?;
         let (backend, done) = change.describe(&current, &next);
         let (stored, kept) = match store {
             Store::File => {
                 let path = next.path.display().to_string();
                 (path.clone(), format!("saved in {path}"))
             }
-            Store::Runtime => ("runtime".to_owned(), "not in the config file (--runtime)".to_owned()),
+            Store::Runtime => {
+                let ends = match self.not_kept() {
+                    Some(why) => format!("; it ends with the agent: {why}"),
+                    None => String::new(),
+                };
+                (
+                    "runtime".to_owned(),
+                    format!("not in the config file (--runtime){ends}"),
+                )
+            }
         };
         let object = format!("{}/{backend}", change.service());
         tracing::info!(object, cause = by, stored, generation, "{done}");
@@ -219,6 +213,34 @@ impl Admin {
             generation,
             stored,
         })
+    }
+
+    /// Stage the file, maps, rename; nothing is changed where it fails. The overrides' file comes last: an agent killed right
+    /// before it starts again with an override that was just saved still on top.
+    async fn put(&self, current: &Arc<Desired>, next: &Arc<Desired>) -> Result<u64, ApiError> {
+        let staged = if current.text == next.text {
+            None
+        } else {
+            Some(stage(current, next).await?)
+        };
+        let generation = match self.apply(next).await {
+            Ok(generation) => generation,
+            Err(error) => {
+                let undone = self.undo(current).await;
+                return Err(apply_error(
+                    &error,
+                    &format!("the config file was not changed; {undone}"),
+                ));
+            }
+        };
+        if let Some(staged) = staged
+            && let Err(error) = blocking(move || staged.commit()).await?
+        {
+            let undone = self.undo(current).await;
+            return Err(stage_error(&error, &undone));
+        }
+        self.keep(current, next).await;
+        Ok(generation)
     }
 
     async fn apply(&self, desired: &Arc<Desired>) -> Result<u64, ApplyError> {

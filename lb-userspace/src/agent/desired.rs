@@ -2,15 +2,21 @@
 //!
 //! Runtime changes are made to the text in memory by the same code that writes the file, so they pass the same checks.
 
+mod overrides;
+
 use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use overrides::Chosen;
 
 use super::confine;
 use crate::config::write_back::{self, BackendSetting, WriteBackError};
 use crate::config::{self, BackendConfig, Config, Diagnostic, Severity};
 use crate::health::{Trust, TrustError, look_at_roots};
-use crate::view::{OverrideView, Timestamp};
+use crate::view::Timestamp;
 
 /// A checked config with its origin.
 #[derive(Clone, Debug)]
@@ -29,10 +35,13 @@ pub struct Desired {
     pub trust: Trust,
     /// Changes that are not in the file.
     pub overrides: Vec<Override>,
+    /// Those that the newest reading of the file left no room for, each with the reason.
+    pub dropped: Vec<(Override, String)>,
 }
 
 /// One change of a service's backends, as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
 pub enum Change {
     /// Adds a backend.
     Add {
@@ -66,9 +75,10 @@ pub enum Change {
 }
 
 /// A change that lives only in the running agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     /// The change.
+    #[serde(flatten)]
     pub change: Change,
     /// Who asked for it.
     pub by: String,
@@ -109,8 +119,8 @@ pub enum DesiredError {
 }
 
 impl Desired {
-    /// Reads and checks the file, with `overrides` on top. Those that no longer fit come back beside it.
-    pub fn read(path: &Path, overrides: &[Override]) -> Result<(Self, Vec<(Override, DesiredError)>), DesiredError> {
+    /// Reads and checks the file, with `overrides` on top; those that no longer fit are [`Desired::dropped`].
+    pub fn read(path: &Path, overrides: &[Override]) -> Result<Self, DesiredError> {
         let bytes = std::fs::read(path).map_err(|source| DesiredError::Read {
             path: path.to_owned(),
             source,
@@ -119,15 +129,23 @@ impl Desired {
             path: path.to_owned(),
             diagnostics: config::parse_bytes(path, error.as_bytes()).err().unwrap_or_default(),
         })?;
-        let mut desired = Self::from_text(path, text, Timestamp::now())?;
-        let mut dropped = Vec::new();
+        Ok(Self::from_text(path, text, Timestamp::now())?.with_what_fits(overrides))
+    }
+
+    /// The state with those overrides on top that fit; the others are [`Desired::dropped`].
+    pub fn with_what_fits(self, overrides: &[Override]) -> Self {
+        // One check for all where they fit, as they do nearly always.
+        if let Ok(all) = self.with_overrides(overrides.to_vec()) {
+            return all;
+        }
+        let mut desired = self;
         for change in overrides {
             match desired.with_override(change.clone()) {
                 Ok(next) => desired = next,
-                Err(error) => dropped.push((change.clone(), error)),
+                Err(error) => desired.dropped.push((change.clone(), error.to_string())),
             }
         }
-        Ok((desired, dropped))
+        desired
     }
 
     /// Checks a text that came from `path`.
@@ -145,20 +163,18 @@ impl Desired {
             warnings,
             trust,
             overrides: Vec::new(),
+            dropped: Vec::new(),
         })
     }
 
     /// The state after a change that is to be written to the file; the overrides stay on top.
     pub fn with_saved(&self, change: &Change) -> Result<Self, DesiredError> {
-        let mut next = Self::from_text(&self.path, change.apply(&self.text)?, self.loaded)?;
-        for earlier in self
+        let kept = self
             .overrides
             .iter()
-            .filter(|earlier| !change.replaces(&earlier.change))
-        {
-            next = next.with_override(earlier.clone())?;
-        }
-        Ok(next)
+            .filter(|earlier| !change.replaces(&earlier.change));
+        self.with_text(change.apply(&self.text)?)?
+            .with_overrides(kept.cloned().collect())
     }
 
     /// The state after one more change that is not to be written.
@@ -167,6 +183,18 @@ impl Desired {
         // Drain and ready in turns would grow the list without end.
         overrides.retain(|earlier| !change.change.replaces(&earlier.change));
         overrides.push(change);
+        self.with_overrides(overrides)
+    }
+
+    /// The file with another text, without overrides.
+    fn with_text(&self, text: String) -> Result<Self, DesiredError> {
+        let mut next = Self::from_text(&self.path, text, self.loaded)?;
+        next.dropped.clone_from(&self.dropped);
+        Ok(next)
+    }
+
+    /// The same file with these overrides on top.
+    fn with_overrides(&self, overrides: Vec<Override>) -> Result<Self, DesiredError> {
         let running = overrides
             .iter()
             .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
@@ -321,34 +349,6 @@ impl Change {
                 backend,
                 setting,
             } => write_back::set_backend(text, service, backend, *setting),
-        }
-    }
-}
-
-impl From<&Override> for OverrideView {
-    fn from(change: &Override) -> Self {
-        let (action, backend) = match &change.change {
-            Change::Add {
-                name, address, port, ..
-            } => {
-                let target = port.map_or_else(
-                    || address.to_string(),
-                    |port| SocketAddr::new(*address, port).to_string(),
-                );
-                ("add", name.clone().unwrap_or(target))
-            }
-            Change::Remove { backend, .. } => ("remove", backend.clone()),
-            Change::Set { backend, setting, .. } => match setting {
-                BackendSetting::Weight(_) => ("weight", backend.clone()),
-                BackendSetting::State(state) => (state.as_str(), backend.clone()),
-            },
-        };
-        Self {
-            action: action.to_owned(),
-            service: change.change.service().to_owned(),
-            backend,
-            by: change.by.clone(),
-            at: change.at,
         }
     }
 }

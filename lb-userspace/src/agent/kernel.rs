@@ -54,8 +54,8 @@ impl Kernel {
     }
 }
 
-/// Facts for the status that stay as they are.
-pub(super) fn origin(kernel: &Kernel, desired: &Desired, http_error: Option<String>) -> Origin {
+/// Facts for the status that stay as they are; `warnings` are those of a start that the kernel side does not know.
+pub(super) fn origin(kernel: &Kernel, desired: &Desired, warnings: impl Iterator<Item = String>) -> Origin {
     let mut features = vec!["full_nat".to_owned(), "gateway".to_owned()];
     if kernel.packet_log == LogObject::On {
         features.push("packet_log".to_owned());
@@ -76,7 +76,7 @@ pub(super) fn origin(kernel: &Kernel, desired: &Desired, http_error: Option<Stri
             .chain(kernel.lock.warning())
             .map(ToString::to_string)
             .chain(kernel.confinement.warnings.iter().cloned())
-            .chain(http_error)
+            .chain(warnings)
             .collect(),
         confinement: kernel.confinement.clone(),
         config: desired.config.clone(),

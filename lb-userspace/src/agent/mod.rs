@@ -4,6 +4,7 @@
 mod admin;
 mod confine;
 mod desired;
+mod kept;
 mod kernel;
 mod network;
 mod presence;
@@ -15,7 +16,8 @@ mod watch;
 
 pub use admin::{Admin, ReloadFailure, Store};
 pub use confine::{Confinement, NEEDED_CAPABILITIES};
-pub use desired::{Change, Desired, DesiredError, Override};
+pub use desired::{Change, Chosen, Desired, DesiredError, Override};
+pub use kept::{KeepError, OverrideFile};
 pub use presence::address_view;
 pub use run::{AgentError, RunOptions, run};
 pub use stage::{StageError, Staged};

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::admin::Admin;
+use super::admin::{Admin, log_dropped};
 use super::confine::confine;
 use super::desired::{Desired, DesiredError};
+use super::kept::Kept;
 use super::kernel::{Kernel, forward_packet_log, origin};
 use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
 use super::signals::Signals;
@@ -73,11 +74,10 @@ pub enum AgentError {
 /// Runs the agent until it is told to stop. Traffic goes on after it.
 pub fn run(options: &RunOptions) -> Result<(), AgentError> {
     let started = Timestamp::now();
-    let (desired, _) = Desired::read(&options.config, &[])?;
+    let desired = Desired::read(&options.config, &[])?;
     for warning in &desired.warnings {
         tracing::warn!(object = "config", code = warning.code, cause = %warning.message, line = warning.line, "config");
     }
-    let desired = Arc::new(desired);
     let agent = &desired.config.agent;
     // What takes more rights than the rest of this process's life comes first, and before there is a second thread.
     let lock = dataplane::lock(&agent.pin_dir)?;
@@ -86,6 +86,20 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         unix: api::bind_unix(&agent.socket, agent.socket_group.as_deref())?,
         http: agent.http.map(api::bind_http).transpose(),
     };
+    let mut kept = Kept::open(&agent.state_dir);
+    let desired = desired.with_what_fits(&kept.overrides);
+    log_dropped(&desired, "start");
+    kept.forget_dropped(&desired);
+    for warning in &kept.warnings {
+        tracing::warn!(
+            object = "overrides",
+            old = "starting",
+            new = "starting",
+            cause = warning,
+            "overrides"
+        );
+    }
+    let desired = Arc::new(desired);
     let confinement = confine(&desired.config, &desired.path);
     for warning in &confinement.warnings {
         tracing::warn!(
@@ -109,7 +123,7 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
     // The kernel verifies the program for a second or more: an operator should not wonder.
     tracing::info!(object = "dataplane", old = "none", new = "loading", cause = "start", pins = %desired.config.agent.pin_dir.display(), "dataplane");
     let kernel = Kernel::open(&desired, options.packet_log, started, lock, confinement)?;
-    runtime.block_on(serve(&runtime, kernel, signals, desired, sockets))
+    runtime.block_on(serve(&runtime, kernel, signals, desired, kept, sockets))
 }
 
 /// The listeners, not yet in use.
@@ -124,6 +138,7 @@ async fn serve(
     kernel: Kernel,
     mut signals: Signals,
     desired: Arc<Desired>,
+    kept: Kept,
     sockets: Sockets,
 ) -> Result<(), AgentError> {
     let agent = &desired.config.agent;
@@ -141,7 +156,8 @@ async fn serve(
     let (links, hops) = first_look(&mut net).await?;
     warn_missing(&desired, &links);
 
-    let origin = Arc::new(origin(&kernel, &desired, http.as_ref().err().map(ToString::to_string)));
+    let http_error = http.as_ref().err().map(ToString::to_string);
+    let origin = Arc::new(origin(&kernel, &desired, kept.warnings.into_iter().chain(http_error)));
     tracing::info!(object = "dataplane", old = "loading", new = origin.adoption, cause = "start", pins = %origin.pin_dir.display(), "dataplane");
     let Kernel {
         mut dataplane,
@@ -181,7 +197,8 @@ async fn serve(
     runtime.spawn(forward_net(net, events.clone(), Arc::clone(&links_changed)));
     runtime.spawn(presence::run(vips, links_changed, events.clone()));
 
-    let admin = Arc::new(Admin::new(Arc::clone(&desired), events.clone()));
+    let admin = Admin::new(Arc::clone(&desired), events.clone()).keeping(kept.file.map(Arc::new));
+    let admin = Arc::new(admin);
     let state = ApiState::new(snapshot.clone(), events.clone(), Arc::clone(&admin));
     let state = match flows {
         Ok(flows) => state.with_flows(flows),

@@ -63,6 +63,9 @@ pub async fn serve_unix(listener: UnixListener, state: ApiState) {
             "/v1/services/{service}/backends/{backend}",
             delete(write::remove_backend).patch(write::set_backend),
         )
+        .route("/v1/overrides", get(read::overrides))
+        .route("/v1/overrides/save", post(write::save_overrides))
+        .route("/v1/overrides/drop", post(write::drop_overrides))
         .route("/v1/reload", post(write::reload))
         .route("/v1/flows", get(flows::flows))
         .with_state(state);
@@ -95,7 +98,7 @@ async fn unknown(method: Method, uri: Uri) -> Failure {
         code: ErrorCode::NotFound,
         message: format!("{method} {} is not part of this API", uri.path()),
         next: Some(
-            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /metrics, /healthz; POST /v1/backends, /v1/reload; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND"
+            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /v1/overrides, /metrics, /healthz; POST /v1/backends, /v1/overrides/save, /v1/overrides/drop, /v1/reload; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND"
                 .to_owned(),
         ),
     })

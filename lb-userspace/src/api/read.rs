@@ -14,7 +14,9 @@ use super::ApiState;
 use super::error::Failure;
 use crate::metrics;
 use crate::reconcile::{Event, Snapshot, drops_view, status_view};
-use crate::view::{ApiError, DropsView, ErrorCode, ServiceView, StatusView, Timestamp};
+use crate::view::{
+    ApiError, DropsView, ErrorCode, OverridesView, SCHEMA, ServiceView, StatusView, Timestamp, WarningView,
+};
 
 /// How long the writer may take for a fresh reading; the newest published one is shown after that.
 const FRESH_WITHIN: Duration = Duration::from_millis(500);
@@ -29,6 +31,16 @@ pub(super) async fn status(State(state): State<ApiState>) -> Json<StatusView> {
 /// `GET /v1/services`.
 pub(super) async fn services(State(state): State<ApiState>) -> Json<Vec<ServiceView>> {
     Json(view(&state).await.services)
+}
+
+/// `GET /v1/overrides`.
+pub(super) async fn overrides(State(state): State<ApiState>) -> Json<OverridesView> {
+    Json(OverridesView {
+        schema: SCHEMA,
+        overrides: state.admin.overrides().await,
+        dropped: state.admin.dropped().await,
+        not_kept: state.admin.not_kept().map(|why| why.to_string()),
+    })
 }
 
 /// `GET /v1/drops`.
@@ -59,7 +71,15 @@ async fn view(state: &ApiState) -> StatusView {
     let snapshot = fresh(state, FRESH_WITHIN).await;
     let snapshot = snapshot.unwrap_or_else(|| Arc::clone(&state.snapshots.borrow()));
     let reload = state.admin.last_error();
-    status_view(&snapshot, reload.as_deref(), Timestamp::now())
+    let mut status = status_view(&snapshot, reload.as_deref(), Timestamp::now());
+    if let Some(why) = state.admin.not_kept() {
+        status.add_problem(WarningView {
+            code: "overrides_not_kept".to_owned(),
+            message: format!("changes made with --runtime end with the agent: {why}"),
+            next: Some("xlb override list, then xlb override save --all".to_owned()),
+        });
+    }
+    status
 }
 
 /// A snapshot with counters of now; `None` when the writer is stuck or gone.

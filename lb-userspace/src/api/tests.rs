@@ -12,13 +12,14 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use super::{ApiState, listen_unix, serve_unix};
-use crate::agent::{Admin, Desired};
+use crate::agent::{Admin, Desired, OverrideFile};
 use crate::cli::{CliError, Client, Exit};
 use crate::dataplane::CpuTotals;
 use crate::reconcile::fixture::{CONFIG, Fixture};
 use crate::reconcile::{ApplyError, Drops, Event};
 use crate::view::{
-    AddBackend, ApiError, Changed, DropsView, ErrorCode, OverrideView, Reloaded, ServiceView, StatusView,
+    AddBackend, ApiError, Changed, DropsView, ErrorCode, OverrideView, OverridesChanged, OverridesView, Reloaded,
+    ServiceView, StatusView,
 };
 
 /// What the played writer does with a new desired state.
@@ -43,12 +44,14 @@ impl Agent {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = directory.path().join("xlb.toml");
         fs::write(&config, CONFIG).expect("write the config");
-        let (desired, _) = Desired::read(&config, &[]).expect("a good config");
+        let desired = Desired::read(&config, &[]).expect("a good config");
         let (events, queue) = mpsc::channel(16);
         let reached = Arc::default();
         tokio::spawn(play(plays, queue, Arc::clone(&reached)));
         let (_, snapshots) = watch::channel(Fixture::new(CONFIG).snapshot(1, HashMap::new()));
-        let admin = Arc::new(Admin::new(Arc::new(desired), events.clone()));
+        let kept = OverrideFile::open(&directory.path().join("state")).expect("a state directory");
+        let admin = Admin::new(Arc::new(desired), events.clone()).keeping(Some(Arc::new(kept)));
+        let admin = Arc::new(admin);
         let socket = directory.path().join("api.sock");
         let listener = listen_unix(&socket).expect("listen");
         tokio::spawn(serve_unix(
@@ -73,6 +76,21 @@ impl Agent {
 
     fn reached(&self) -> Vec<Vec<String>> {
         self.reached.lock().expect("not poisoned").clone()
+    }
+
+    /// The text in the state directory.
+    fn kept(&self) -> String {
+        fs::read_to_string(self.directory.path().join("state/overrides.json")).unwrap_or_default()
+    }
+
+    /// Codes of the status's warnings.
+    async fn warnings(&self) -> Vec<String> {
+        let status: StatusView = self.ask(|client| client.get("/v1/status")).await.expect("status");
+        status.warnings.into_iter().map(|warning| warning.code).collect()
+    }
+
+    async fn settle(&self, path: &'static str, body: serde_json::Value) -> Result<OverridesChanged, CliError> {
+        self.ask(move |client| client.post(path, &body)).await
     }
 
     /// Action and backend of each.
@@ -275,6 +293,133 @@ async fn runtime_settings_replace_each_other_and_go_with_their_backend() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overrides_are_saved_into_the_file_or_taken_back() {
+    let agent = Agent::start(Plays::Well);
+    let (a, other) = (
+        "/v1/services/web/backends/a",
+        "/v1/services/web/backends/10.0.0.12%3A9000",
+    );
+    agent
+        .patch(a, json!({"state": "drain", "runtime": true}))
+        .await
+        .expect("set");
+    agent
+        .patch(a, json!({"weight": 7, "runtime": true}))
+        .await
+        .expect("set");
+    agent
+        .patch(other, json!({"weight": 0, "runtime": true}))
+        .await
+        .expect("set");
+    let mut added = backend_at("10.0.0.20");
+    added.runtime = true;
+    agent.add(added).await.expect("added");
+    let listed: OverridesView = agent.ask(|client| client.get("/v1/overrides")).await.expect("listed");
+    assert_eq!((listed.overrides.len(), listed.not_kept), (4, None));
+    assert_eq!(agent.text(), CONFIG);
+    assert!(agent.kept().contains("10.0.0.20"), "{}", agent.kept());
+
+    let of_a = json!({"service": "web", "backend": "a"});
+    let saved = agent.settle("/v1/overrides/save", of_a).await.expect("saved");
+    assert_eq!((saved.overrides.len(), saved.left), (2, 2));
+    assert!(
+        saved.message.starts_with("saved 2 overrides; 2 left; generation "),
+        "{}",
+        saved.message
+    );
+    let expected = CONFIG.replace("port = 8081\n", "port = 8081\nstate = \"drain\"\nweight = 7\n");
+    assert_eq!(agent.text(), expected);
+    assert_eq!(agent.overrides().await, ["weight 10.0.0.12:9000", "add 10.0.0.20:7000"]);
+    assert!(!agent.kept().contains("drain"), "{}", agent.kept());
+
+    let of_web = json!({"service": "web"});
+    let dropped = agent.settle("/v1/overrides/drop", of_web).await.expect("dropped");
+    assert_eq!((dropped.overrides.len(), dropped.left), (2, 0));
+    assert_eq!(agent.text(), expected, "the file is as it was");
+    assert_eq!(
+        agent.reached().last().map(Vec::as_slice),
+        Some(&["a".to_owned(), "10.0.0.12:9000".to_owned()][..])
+    );
+    let none = agent
+        .settle("/v1/overrides/save", json!({}))
+        .await
+        .expect("nothing to do");
+    assert_eq!(none.message, "there are no overrides");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_override_that_is_not_there_is_answered_with_those_there_are() {
+    let agent = Agent::start(Plays::Well);
+    let a = "/v1/services/web/backends/a";
+    agent
+        .patch(a, json!({"weight": 7, "runtime": true}))
+        .await
+        .expect("set");
+    let of_b = json!({"service": "web", "backend": "b"});
+    let unknown = refusal(agent.settle("/v1/overrides/drop", of_b).await);
+    assert_eq!(
+        (unknown.code, unknown.message.as_str()),
+        (
+            ErrorCode::NotFound,
+            "no override of web/b; there are: weight 7 web/a; nothing was changed"
+        )
+    );
+    let half = refusal(agent.settle("/v1/overrides/drop", json!({"backend": "a"})).await);
+    assert_eq!(half.code, ErrorCode::BadRequest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_change_that_cannot_be_kept_is_made_and_said() {
+    let agent = Agent::start(Plays::Well);
+    let a = "/v1/services/web/backends/a";
+    // A directory in the way of the temporary file: root is refused, too.
+    let obstacle = agent.directory.path().join("state/.overrides.json.new");
+    fs::create_dir(&obstacle).expect("mkdir");
+    let drain = json!({"state": "drain", "runtime": true});
+    let changed = agent.patch(a, drain.clone()).await.expect("made");
+    assert!(
+        changed.message.contains("; it ends with the agent: "),
+        "{}",
+        changed.message
+    );
+    assert!(agent.warnings().await.contains(&"overrides_not_kept".to_owned()));
+    fs::remove_dir(&obstacle).expect("rmdir");
+    agent.patch(a, drain).await.expect("kept");
+    assert!(agent.kept().contains("drain"));
+    assert!(!agent.warnings().await.contains(&"overrides_not_kept".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_the_next() {
+    let agent = Agent::start(Plays::Well);
+    let (a, d) = ("/v1/services/web/backends/a", "/v1/services/dns/backends/d");
+    agent
+        .patch(a, json!({"weight": 7, "runtime": true}))
+        .await
+        .expect("set");
+    agent
+        .patch(d, json!({"weight": 8, "runtime": true}))
+        .await
+        .expect("set");
+    fs::write(agent.config(), CONFIG.replace("name = \"a\"", "name = \"b\"")).expect("write");
+    let reload = |client: &Client| client.post::<(), Reloaded>("/v1/reload", &());
+    agent.ask(reload).await.expect("reloaded");
+    assert_eq!(agent.overrides().await, ["weight d"]);
+    assert!(!agent.kept().contains("\"a\""), "{}", agent.kept());
+    let dropped = agent.admin.dropped().await;
+    let why = dropped.iter().map(|gone| (gone.change.what(), gone.why.as_str()));
+    assert_eq!(
+        why.collect::<Vec<_>>(),
+        [(
+            "weight 7".to_owned(),
+            "no backend a in service web; it has: b, 10.0.0.12:9000"
+        )]
+    );
+    agent.ask(reload).await.expect("reloaded");
+    assert_eq!(agent.admin.dropped().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_name_is_answered_with_those_there_are() {
     let agent = Agent::start(Plays::Well);
     let service = refusal(agent.patch("/v1/services/wep/backends/a", json!({"weight": 1})).await);
@@ -304,7 +449,7 @@ async fn an_unknown_name_is_answered_with_those_there_are() {
         .patch("/v1/services/web/backends/10.0.0.20%3A7000", json!({"weight": 1}))
         .await;
     let next = refusal(saved).next.unwrap_or_default();
-    assert!(next.ends_with("repeat with --runtime"), "{next}");
+    assert!(next.contains("repeat with --runtime"), "{next}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,8 +495,8 @@ async fn a_failed_write_changes_neither_file_nor_running_state() {
     );
     assert_eq!(
         fs::read_dir(agent.directory.path()).expect("list").count(),
-        2,
-        "no temporary file stays"
+        3,
+        "config, socket, state directory: no temporary file stays"
     );
 }
 

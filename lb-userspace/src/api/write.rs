@@ -9,8 +9,9 @@ use serde::Deserialize;
 use super::ApiState;
 use super::error::Failure;
 use super::peer::Peer;
+use crate::agent::Chosen;
 use crate::config::write_back::BackendSetting;
-use crate::view::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, SetBackend};
+use crate::view::{AddBackend, ApiError, Changed, ChooseOverrides, ErrorCode, OverridesChanged, Reloaded, SetBackend};
 
 /// Query of `DELETE`.
 #[derive(Debug, Deserialize)]
@@ -71,6 +72,38 @@ pub(super) async fn set_backend(
     let (store, by) = (request.runtime.into(), peer.to_string());
     let changed = state.admin.set_backend(service, backend, setting, store, &by).await?;
     Ok(Json(changed))
+}
+
+/// `POST /v1/overrides/save`.
+pub(super) async fn save_overrides(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Result<Json<OverridesChanged>, Failure> {
+    let changed = state.admin.save_overrides(chosen(&body)?, &peer.to_string()).await?;
+    Ok(Json(changed))
+}
+
+/// `POST /v1/overrides/drop`.
+pub(super) async fn drop_overrides(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Result<Json<OverridesChanged>, Failure> {
+    let changed = state.admin.drop_overrides(chosen(&body)?, &peer.to_string()).await?;
+    Ok(Json(changed))
+}
+
+fn chosen(body: &[u8]) -> Result<Chosen, ApiError> {
+    const EXAMPLE: &str = r#"send JSON such as {"service":"web","backend":"a"}, or {} for all"#;
+    let request: ChooseOverrides =
+        serde_json::from_slice(body).map_err(|error| bad_request(&format!("body: {error}"), EXAMPLE))?;
+    match (request.service, request.backend) {
+        (None, None) => Ok(Chosen::All),
+        (Some(service), None) => Ok(Chosen::Service(service)),
+        (Some(service), Some(backend)) => Ok(Chosen::Backend(service, backend)),
+        (None, Some(_)) => Err(bad_request("body: a backend without its service", EXAMPLE)),
+    }
 }
 
 /// `POST /v1/reload`.

@@ -2,6 +2,7 @@
 //! (`backend drain`, `service list`) fit in beside them.
 
 mod backend;
+mod overrides;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use backend::{BackendAddArgs, BackendCommand, BackendDrainArgs, BackendListArgs, BackendRemoveArgs};
+pub(super) use overrides::{OverrideCommand, OverrideListArgs, OverrideSettleArgs};
 
 use super::logs;
 use crate::view::{FlowFamily, FlowState, Prefix, Timestamp};
@@ -49,6 +51,12 @@ pub enum Command {
         /// The action.
         #[command(subcommand)]
         command: BackendCommand,
+    },
+    /// List the changes made with --runtime; save them into the config file, or take them back
+    Override {
+        /// The action.
+        #[command(subcommand)]
+        command: OverrideCommand,
     },
     /// Show live connections; log who used which SNAT tuple when
     Flows(FlowsArgs),

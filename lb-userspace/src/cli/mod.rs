@@ -15,6 +15,7 @@ mod lines;
 mod logs;
 mod man;
 mod output;
+mod overrides;
 mod run;
 mod schema;
 mod status;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Schema => schema::schema(),
         Command::Status(args) => status::status(&args),
         Command::Backend { command } => backend::backend(&command),
+        Command::Override { command } => overrides::overrides(&command),
         Command::Flows(args) => flows::flows(&args),
         Command::Drops(args) => drops::drops(&args),
         Command::Explain(args) => explain::explain(&args),

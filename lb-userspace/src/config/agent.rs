@@ -19,6 +19,8 @@ pub const DEFAULT_SOCKET: &str = "/run/xlb/api.sock";
 pub const DEFAULT_HTTP: &str = "127.0.0.1:9180";
 /// Pin directory where the config names none.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xlb";
+/// State directory where the config names none.
+const DEFAULT_STATE_DIR: &str = "/var/lib/xlb";
 
 /// Bytes of an interface name that the kernel keeps (IFNAMSIZ less the closing zero).
 const MAX_INTERFACE_BYTES: usize = 15;
@@ -84,6 +86,9 @@ pub(super) fn agent(table: &DeTable<'_>, span: Span, found: &mut Findings) -> Ra
         pin_dir: section
             .read("pin_dir", found, absolute_path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_PIN_DIR)),
+        state_dir: section
+            .read("state_dir", found, absolute_path)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)),
         watch: section.read("watch", found, reader::boolean).unwrap_or(true),
         sandbox: section.read("sandbox", found, reader::boolean).unwrap_or(true),
         silences: section.read("silence", found, silence::silences).unwrap_or_default(),

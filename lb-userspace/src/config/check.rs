@@ -53,6 +53,7 @@ pub(super) fn config(raw: RawConfig) -> Option<Config> {
             socket_group: agent.socket_group,
             http: agent.http.value,
             pin_dir: agent.pin_dir,
+            state_dir: agent.state_dir,
             watch: agent.watch,
             sandbox: agent.sandbox,
         },

@@ -71,6 +71,8 @@ pub struct AgentConfig {
     pub http: Option<SocketAddr>,
     /// Directory of pinned maps, programs and links.
     pub pin_dir: PathBuf,
+    /// Directory of what the agent keeps over restarts: changes made with `--runtime`.
+    pub state_dir: PathBuf,
     /// Whether a change of the config file is reloaded by itself.
     pub watch: bool,
     /// Whether the agent gives up the files and capabilities that it does not need.

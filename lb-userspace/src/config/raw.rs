@@ -36,6 +36,7 @@ pub(super) struct RawAgent {
     /// An empty place: the default is in force.
     pub(super) http: Located<Option<SocketAddr>>,
     pub(super) pin_dir: PathBuf,
+    pub(super) state_dir: PathBuf,
     pub(super) watch: bool,
     pub(super) sandbox: bool,
     pub(super) silences: Vec<RawSilence>,

@@ -9,7 +9,7 @@ use crate::view::{BackendState, ServiceView, TableView, WarningView};
 const FULL_PERCENT: u64 = 90;
 
 /// Codes of warnings that only inform.
-const NOTICES: &[&str] = &["address_routed", "config_warning", "runtime_only", "dataplane"];
+const NOTICES: &[&str] = &["address_routed", "config_warning", "override_dropped", "dataplane"];
 
 /// Whether a warning makes the whole degraded.
 pub(super) fn degrades(warning: &WarningView) -> bool {
@@ -38,6 +38,22 @@ pub(super) fn collect(
             .iter()
             .map(|text| warning("dataplane", text.clone(), None)),
     );
+    all.extend(snapshot.desired.dropped.iter().map(|(change, why)| {
+        let view = snapshot.desired.override_view(change);
+        warning(
+            "override_dropped",
+            format!(
+                "the runtime change {} {}/{} by {} at {} is not in force, it no longer fits the config: {}",
+                view.what(),
+                view.service,
+                view.backend,
+                view.by,
+                view.at,
+                why.lines().next().unwrap_or_default()
+            ),
+            Some("make it again where it is still wanted; 'xlb reload' clears this".to_owned()),
+        )
+    }));
     all.extend(snapshot.desired.warnings.iter().map(|found| {
         let place = format!("{}:{}:{}", found.file, found.line, found.column);
         warning(
@@ -179,6 +195,7 @@ fn restart_only(running: &Config, wanted: &Config) -> Option<WarningView> {
         ("sandbox", old.sandbox == new.sandbox),
         ("http", old.http == new.http),
         ("pin_dir", old.pin_dir == new.pin_dir),
+        ("state_dir", old.state_dir == new.state_dir),
         ("xdp_mode", old.xdp_mode == new.xdp_mode),
         ("[limits]", running.limits == wanted.limits),
     ];

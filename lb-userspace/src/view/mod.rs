@@ -12,7 +12,10 @@ mod time;
 
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
 pub use flows::{FlowFamily, FlowQuery, FlowState, FlowView, Prefix};
-pub use requests::{AddBackend, ApiError, Changed, ErrorCode, Reloaded, SetBackend};
+pub use requests::{
+    AddBackend, ApiError, Changed, ChooseOverrides, DroppedView, ErrorCode, OverridesChanged, OverridesView, Reloaded,
+    SetBackend,
+};
 pub use services::{
     AllDownView, BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView,
     Verdict, VerdictChangeView,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::AdminState;
+use super::{AdminState, OverrideView};
 
 /// `POST /v1/backends`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,56 @@ pub struct SetBackend {
     /// Change only the running state, not the config file.
     #[serde(default)]
     pub runtime: bool,
+}
+
+/// `POST /v1/overrides/save` and `/v1/overrides/drop`: all overrides, those of a service, or those of one backend of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChooseOverrides {
+    /// Service name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Backend name; only with a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+}
+
+/// `GET /v1/overrides`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OverridesView {
+    /// [`super::SCHEMA`].
+    pub schema: u32,
+    /// Oldest first, as they are applied.
+    pub overrides: Vec<OverrideView>,
+    /// Those that the newest reading of the config file left no room for.
+    pub dropped: Vec<DroppedView>,
+    /// Why they would not outlive the agent; `null`: they do.
+    pub not_kept: Option<String>,
+}
+
+/// An override that is not in force any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DroppedView {
+    /// What it was.
+    #[serde(flatten)]
+    pub change: OverrideView,
+    /// Why it does not fit.
+    pub why: String,
+}
+
+/// Overrides that were saved or dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OverridesChanged {
+    /// [`super::SCHEMA`].
+    pub schema: u32,
+    /// Those that are none any more.
+    pub overrides: Vec<OverrideView>,
+    /// How many there still are.
+    pub left: usize,
+    /// Image that holds it.
+    pub generation: u64,
+    /// What was done, in a sentence.
+    pub message: String,
 }
 
 /// A change that was made.

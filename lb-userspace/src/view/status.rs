@@ -37,6 +37,14 @@ pub struct StatusView {
     pub services: Vec<ServiceView>,
 }
 
+impl StatusView {
+    /// Adds what an operator should look at first.
+    pub fn add_problem(&mut self, problem: WarningView) {
+        self.warnings.insert(0, problem);
+        self.overall = Overall::Degraded;
+    }
+}
+
 /// One word for the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -231,6 +239,9 @@ pub struct FailedOpView {
 pub struct OverrideView {
     /// `add`, `remove`, `weight`, `ready`, `drain` or `maint`.
     pub action: String,
+    /// The weight of an `add` or `weight` that names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// Service name.
     pub service: String,
     /// Backend name.
@@ -239,4 +250,14 @@ pub struct OverrideView {
     pub by: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl OverrideView {
+    /// What was done, with its number: `drain`, `weight 50`.
+    pub fn what(&self) -> String {
+        match (self.action.as_str(), self.weight) {
+            ("weight", Some(weight)) => format!("weight {weight}"),
+            (action, _) => action.to_owned(),
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Which files the agent may reach: it reads its config, /proc, /sys and certificates, and writes beside its config, under
-//! the pin directory and beside its socket. Landlock enforces it as far as the kernel can.
+//! the pin directory, in the state directory and beside its socket. Landlock enforces it as far as the kernel can.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -26,9 +26,6 @@ const READ: &[&str] = &[
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
 ];
-
-/// Where the unit lets state be kept.
-const STATE_DIR: &str = "/var/lib/xlb";
 
 /// What was allowed when the agent started, for [`is_refused`].
 static ALLOWED: OnceLock<Vec<PathBuf>> = OnceLock::new();
@@ -70,7 +67,7 @@ fn written(config: &Config, config_path: &Path) -> Vec<PathBuf> {
         real(directory_of(config_path)),
         real(&agent.pin_dir),
         real(directory_of(&agent.socket)),
-        PathBuf::from(STATE_DIR),
+        real(&agent.state_dir),
     ]
 }
 

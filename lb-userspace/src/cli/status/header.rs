@@ -103,7 +103,7 @@ pub(super) fn header(view: &StatusView, detail: Detail) -> String {
             "runtime",
             &format!(
                 "{} {}/{} by {}, {} ago; not in the config file",
-                change.action,
+                change.what(),
                 change.service,
                 change.backend,
                 change.by,

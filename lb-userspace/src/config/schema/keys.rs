@@ -113,6 +113,12 @@ pub(super) static AGENT: Section = Section {
             "Directory on a BPF file system for maps, programs and links. They outlive the agent.",
         ),
         key(
+            "state_dir",
+            Kind::Path,
+            r#"`"/var/lib/xlb"`"#,
+            "Directory where the agent keeps the changes made with `--runtime` (`overrides.json`), so that they outlive it. One agent a directory. Made at the start where it is missing; where that fails, the changes end with the agent, and status says so.",
+        ),
+        key(
             "watch",
             Kind::Bool,
             "`true`",

@@ -1,5 +1,6 @@
 //! One key of one backend: its weight or its state. The rest of its table stays as it is.
 
+use serde::{Deserialize, Serialize};
 use toml_edit::{Item, TableLike, Value};
 
 use super::identity::{Identity, identities};
@@ -7,7 +8,8 @@ use super::{WriteBackError, Written, close_up, edit, instead_of};
 use crate::config::AdminState;
 
 /// What is to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BackendSetting {
     /// `weight`.
     Weight(u32),

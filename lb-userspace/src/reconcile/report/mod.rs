@@ -63,7 +63,7 @@ pub fn status_view(snapshot: &Snapshot, reload: Option<&ReloadFailure>, now: Tim
         tables,
         warnings,
         failed_ops: snapshot.failed_ops.iter().map(failed_view).collect(),
-        overrides: snapshot.desired.overrides.iter().map(Into::into).collect(),
+        overrides: snapshot.desired.override_views(),
         services,
     }
 }

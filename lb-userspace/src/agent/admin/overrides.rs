@@ -1,0 +1,164 @@
+//! Overrides through the one way in: listed, kept over restarts, saved into the file, taken back.
+
+use std::sync::Arc;
+
+use super::{Admin, blocking, desired_error};
+use crate::agent::desired::{Chosen, Desired, DesiredError, Override};
+use crate::agent::kept::OverrideFile;
+use crate::config::names_there;
+use crate::view::{ApiError, DroppedView, ErrorCode, OverrideView, OverridesChanged, SCHEMA};
+
+impl Admin {
+    /// Overrides are written to this file.
+    #[must_use]
+    pub fn keeping(self, kept: Option<Arc<OverrideFile>>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Why the overrides would not outlive the agent, where there are some that should.
+    pub fn not_kept(&self) -> Option<Arc<String>> {
+        self.not_kept.load_full()
+    }
+
+    /// The changes that are not in the file.
+    pub async fn overrides(&self) -> Vec<OverrideView> {
+        self.running().await.override_views()
+    }
+
+    /// Those that the newest reading of the file left no room for, with the reasons.
+    pub async fn dropped(&self) -> Vec<DroppedView> {
+        let desired = self.running().await;
+        let view = |(change, why): &(Override, String)| DroppedView {
+            change: desired.override_view(change),
+            why: why.clone(),
+        };
+        desired.dropped.iter().map(view).collect()
+    }
+
+    /// Writes overrides to the config file, where they are no longer overrides.
+    pub async fn save_overrides(&self, chosen: Chosen, by: &str) -> Result<OverridesChanged, ApiError> {
+        self.settle(&chosen, Desired::with_overrides_saved, "saved", by).await
+    }
+
+    /// Takes overrides back: the config file is in force for what they were about.
+    pub async fn drop_overrides(&self, chosen: Chosen, by: &str) -> Result<OverridesChanged, ApiError> {
+        self.settle(&chosen, Desired::with_overrides_dropped, "dropped", by)
+            .await
+    }
+
+    async fn settle(
+        &self,
+        chosen: &Chosen,
+        next: fn(&Desired, &Chosen) -> Result<Desired, DesiredError>,
+        verb: &str,
+        by: &str,
+    ) -> Result<OverridesChanged, ApiError> {
+        let mut current = self.desired.lock().await;
+        let (settled, left) = current.parted(chosen);
+        if settled.is_empty() && *chosen != Chosen::All {
+            return Err(no_override(chosen, &current));
+        }
+        let next = Arc::new(next(&current, chosen).map_err(|error| desired_error(&error, &current))?);
+        let settled: Vec<OverrideView> = settled.iter().map(|one| current.override_view(one)).collect();
+        let generation = self.put(&current, &next).await?;
+        for one in &settled {
+            let object = format!("{}/{}", one.service, one.backend);
+            tracing::info!(
+                object,
+                cause = by,
+                old = "override",
+                new = verb,
+                generation,
+                "{}",
+                one.what()
+            );
+        }
+        *current = next;
+        let message = match settled.len() {
+            0 => "there are no overrides".to_owned(),
+            count => format!(
+                "{verb} {count} override{}; {} left; generation {generation}",
+                if count == 1 { "" } else { "s" },
+                left.len()
+            ),
+        };
+        Ok(OverridesChanged {
+            schema: SCHEMA,
+            overrides: settled,
+            left: left.len(),
+            generation,
+            message,
+        })
+    }
+
+    /// Writes the overrides where they changed, or where the last try failed. A change that cannot be kept is made all the
+    /// same, and said: somebody takes a backend out because it harms.
+    pub(super) async fn keep(&self, current: &Desired, next: &Desired) {
+        if current.overrides == next.overrides && self.not_kept().is_none() {
+            return;
+        }
+        let why = match &self.kept {
+            Some(file) => {
+                let (file, overrides) = (Arc::clone(file), next.overrides.clone());
+                let written = blocking(move || file.write(&overrides)).await;
+                match written {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(error) => Some(error.message),
+                }
+            }
+            None => {
+                (!next.overrides.is_empty()).then(|| "the state directory cannot be used, see xlb status".to_owned())
+            }
+        };
+        if let Some(why) = &why {
+            tracing::warn!(
+                object = "overrides",
+                old = "running",
+                new = "not kept",
+                cause = why,
+                "overrides"
+            );
+        }
+        self.not_kept.store(why.map(Arc::new));
+    }
+}
+
+/// Says in the log which overrides a reading of the file left no room for.
+pub(in crate::agent) fn log_dropped(desired: &Desired, by: &str) {
+    for (change, error) in &desired.dropped {
+        let view = desired.override_view(change);
+        let object = format!("{}/{}", view.service, view.backend);
+        tracing::warn!(
+            object,
+            old = "override",
+            new = "dropped",
+            cause = by,
+            error,
+            "{}",
+            view.what()
+        );
+    }
+}
+
+fn no_override(chosen: &Chosen, current: &Desired) -> ApiError {
+    let asked = match chosen {
+        Chosen::All => "anything".to_owned(),
+        Chosen::Service(service) => format!("service {service}"),
+        Chosen::Backend(service, backend) => format!("{service}/{backend}"),
+    };
+    let views = current.override_views();
+    let there: Vec<String> = views
+        .iter()
+        .map(|view| format!("{} {}/{}", view.what(), view.service, view.backend))
+        .collect();
+    let there: Vec<&str> = there.iter().map(String::as_str).collect();
+    ApiError {
+        code: ErrorCode::NotFound,
+        message: format!(
+            "no override of {asked}; there are: {}; nothing was changed",
+            names_there("", &there)
+        ),
+        next: Some("xlb override list".to_owned()),
+    }
+}

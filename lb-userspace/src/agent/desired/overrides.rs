@@ -1,0 +1,93 @@
+//! The changes on top of the file, as they are listed, saved and taken back.
+
+use std::net::SocketAddr;
+
+use super::{Change, Desired, DesiredError, Override};
+use crate::config::write_back::BackendSetting;
+use crate::view::OverrideView;
+
+/// Which overrides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// Every one.
+    All,
+    /// Those of a service.
+    Service(String),
+    /// Those of one backend, by service and name.
+    Backend(String, String),
+}
+
+impl Desired {
+    /// The state after some of the overrides were written to the file.
+    pub fn with_overrides_saved(&self, chosen: &Chosen) -> Result<Self, DesiredError> {
+        let (saved, rest) = self.parted(chosen);
+        let text = saved
+            .iter()
+            .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
+        self.with_text(text)?.with_overrides(rest)
+    }
+
+    /// The state without some of the overrides.
+    pub fn with_overrides_dropped(&self, chosen: &Chosen) -> Result<Self, DesiredError> {
+        self.with_overrides(self.parted(chosen).1)
+    }
+
+    /// The chosen overrides and the others, each in their order.
+    pub fn parted(&self, chosen: &Chosen) -> (Vec<Override>, Vec<Override>) {
+        let is_chosen = |change: &Override| match chosen {
+            Chosen::All => true,
+            Chosen::Service(service) => change.change.service() == service,
+            Chosen::Backend(service, backend) => {
+                change.change.service() == service && self.name_of(&change.change) == *backend
+            }
+        };
+        self.overrides.iter().cloned().partition(is_chosen)
+    }
+
+    /// The overrides for people and programs.
+    pub fn override_views(&self) -> Vec<OverrideView> {
+        self.overrides.iter().map(|change| self.override_view(change)).collect()
+    }
+
+    /// The name of the backend that a change is about.
+    fn name_of(&self, change: &Change) -> String {
+        let (service, address, port) = match change {
+            Change::Remove { backend, .. } | Change::Set { backend, .. } => return backend.clone(),
+            Change::Add { name: Some(name), .. } => return name.clone(),
+            Change::Add {
+                service, address, port, ..
+            } => (service, address, port),
+        };
+        let service = self.config.services.iter().find(|known| known.name == *service);
+        let added = service.into_iter().flat_map(|service| &service.backends);
+        let mut added = added.filter(|backend| backend.address == *address);
+        let added = added.find(|backend| port.is_none_or(|port| backend.port == port));
+        let target = || {
+            port.map_or_else(
+                || address.to_string(),
+                |port| SocketAddr::new(*address, port).to_string(),
+            )
+        };
+        added.map_or_else(target, |backend| backend.name.clone())
+    }
+
+    /// An override for people and programs.
+    pub fn override_view(&self, change: &Override) -> OverrideView {
+        let (action, weight) = match &change.change {
+            Change::Add { weight, .. } => ("add", *weight),
+            Change::Remove { .. } => ("remove", None),
+            Change::Set { setting, .. } => match setting {
+                BackendSetting::Weight(weight) => ("weight", Some(*weight)),
+                BackendSetting::State(state) => (state.as_str(), None),
+            },
+        };
+        OverrideView {
+            action: action.to_owned(),
+            weight,
+            service: change.change.service().to_owned(),
+            backend: self.name_of(&change.change),
+            by: change.by.clone(),
+            at: change.at,
+        }
+    }
+}
