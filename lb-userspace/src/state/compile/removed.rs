@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::abi::{Backend, Endpoint, EndpointKey, NameKey, backend_state, endpoint_kind, name_kind};
 use lb_common::net::{Addr, unmap_v4};
 
+use crate::config::Protocol;
 use crate::state::ids::Ids;
 use crate::state::image::Image;
 
@@ -32,7 +33,7 @@ pub(super) fn keep(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, image: 
         let live = inputs.live_flows.get(&id).is_some_and(|flows| *flows > 0);
         if live || in_rings.contains(&id) || inputs.now.saturating_sub(since) < least {
             image.backends.insert(id, removed(inputs, &before));
-            keep_gateway_endpoint(previous, image, &before);
+            keep_gateway_endpoint(inputs, previous, image, &before);
             for name in [(name_kind::BACKEND, id), (name_kind::SERVICE, before.service_id)] {
                 keep_name(previous, image, name);
             }
@@ -54,22 +55,23 @@ fn removed(inputs: &Inputs<'_>, before: &Backend) -> Backend {
     entry
 }
 
-/// In gateway mode what a removed backend still sends without a flow is dropped as before, not routed untranslated.
-fn keep_gateway_endpoint(previous: &Image, image: &mut Image, backend: &Backend) {
-    let Some(service) = image.services.get(&backend.service_id) else {
-        return;
-    };
-    let key = EndpointKey {
-        address: backend.address,
-        port: backend.internal_port,
-        protocol: service.protocol,
-        reserved: 0,
-    };
-    let gateway = |endpoint: &&Endpoint| endpoint.kind == endpoint_kind::GATEWAY_BACKEND;
-    if let Some(endpoint) = previous.endpoints.get(&key).filter(gateway)
-        && image.services.contains_key(&endpoint.service_id)
-    {
-        image.endpoints.entry(key).or_insert(*endpoint);
+/// In gateway mode what a removed backend still sends without a flow is dropped as before, not routed untranslated, even
+/// when its service went with it. Where configured endpoints need the room, they have it.
+fn keep_gateway_endpoint(inputs: &Inputs<'_>, previous: &Image, image: &mut Image, backend: &Backend) {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let key = EndpointKey {
+            address: backend.address,
+            port: backend.internal_port,
+            protocol: protocol.number(),
+            reserved: 0,
+        };
+        let of_backend = |endpoint: &&Endpoint| {
+            endpoint.kind == endpoint_kind::GATEWAY_BACKEND && endpoint.service_id == backend.service_id
+        };
+        let has_room = image.endpoints.len() < inputs.config.limits.endpoints as usize;
+        if has_room && let Some(endpoint) = previous.endpoints.get(&key).filter(of_backend) {
+            image.endpoints.entry(key).or_insert(*endpoint);
+        }
     }
 }
 

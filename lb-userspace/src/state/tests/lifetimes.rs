@@ -236,7 +236,6 @@ fn more_ring_slots_than_the_arena_has_is_an_error() {
 
 #[test]
 fn a_removed_gateway_backend_is_known_as_one_while_it_stays() {
-    let gateway = |text: &str| text.replace("protocol = \"udp\"", "protocol = \"udp\"\nmode = \"gateway\"");
     let mut world = World::new(&gateway(TWO));
     world.step();
     let (id, b) = world.backend("dns", "b");
@@ -248,4 +247,47 @@ fn a_removed_gateway_backend_is_known_as_one_while_it_stays() {
     world.pass(HOLD);
     world.step();
     assert!(!is_known(&world));
+}
+
+#[test]
+fn backends_of_a_removed_gateway_service_are_known_while_they_stay() {
+    let mut world = World::new(&gateway(TWO));
+    world.step();
+    let (id, b) = world.backend("dns", "b");
+    let is_known = |world: &World| world.image.endpoints.keys().any(|key| key.address == b.address);
+    world.live.insert(id, 1);
+    world.load(TWO.split("[[service]]\nname = \"dns\"").next().expect("first part"));
+    assert!(is_known(&world));
+    // The next agent knows the service only by the names in the maps.
+    world.restart();
+    world.step();
+    assert!(is_known(&world));
+    world.live.clear();
+    world.pass(HOLD);
+    world.step();
+    assert!(!is_known(&world));
+}
+
+#[test]
+fn endpoints_of_removed_gateway_backends_take_no_configured_ones_room() {
+    let of = |port: u16| gateway(TWO).replace("port = 53", &format!("port = {port}"));
+    let mut world = World::new(&of(53));
+    world.step();
+    let wanted = world.image.endpoints.len();
+    let limited = |port: u16| format!("{}[limits]\nendpoints = {wanted}\n", of(port));
+    let mut world = World::new(&limited(53));
+    world.step();
+    let (id, _) = world.backend("dns", "b");
+    world.live.insert(id, 1);
+    world.load(
+        &limited(54)
+            .replace("\"dns\"", "\"dns2\"")
+            .replace("10.0.0.12", "10.0.0.14"),
+    );
+    assert_eq!(world.image.endpoints.len(), wanted);
+    assert!(world.image.backends.contains_key(&id));
+}
+
+fn gateway(text: &str) -> String {
+    text.replace("protocol = \"udp\"", "protocol = \"udp\"\nmode = \"gateway\"")
 }
