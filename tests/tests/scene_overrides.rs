@@ -250,3 +250,53 @@ fn an_unreadable_override_file_is_set_aside_and_the_agent_starts() -> Result<()>
     ensure!(fs::read_to_string(scene.kept())?.contains("maint"), "new ones are kept");
     Ok(())
 }
+
+#[test]
+fn a_command_made_against_a_state_that_has_moved_is_refused_and_changes_nothing() -> Result<()> {
+    require!("ip", "ethtool");
+    let _share = shared();
+    let mut scene = Scene::start()?;
+    let revision = |scene: &Scene| -> Result<String> {
+        let status = scene.agent.client().status()?;
+        let revision = status["agent"]["config"]["revision"].as_str().context("a revision")?;
+        Ok(revision.to_owned())
+    };
+    let weigh = |scene: &Scene, weight: &str, revision: &str| {
+        let words = ["backend", "weight", "talk", "h0", weight, "--if-revision", revision];
+        scene.agent.client().output(&words)
+    };
+    let seen = revision(&scene)?;
+    ensure!(weigh(&scene, "50", &seen)?.status.success(), "what was seen is there");
+    let file = scene.file()?;
+    let refused = weigh(&scene, "60", &seen)?;
+    let now = revision(&scene)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        refused.status.code() == Some(1)
+            && said.contains(&format!("made against revision {seen}, and {now} is what runs"))
+            && said.contains(&format!("--if-revision {now}")),
+        "{}: {said}",
+        refused.status
+    );
+    ensure!(scene.file()? == file, "a refused command wrote the file");
+
+    // The next agent counts anew, under another name.
+    scene.agent.kill()?;
+    scene.agent.run(&scene.topology.balancer)?;
+    let refused = weigh(&scene, "60", &now)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        refused.status.code() == Some(1) && said.contains("no state since this agent's start has that name"),
+        "{}: {said}",
+        refused.status
+    );
+    let again = revision(&scene)?;
+    ensure!(weigh(&scene, "60", &again)?.status.success(), "what was seen is there");
+    let same = scene.agent.client().xlb(&["reload", "-o", "json"])?;
+    let same: Value = serde_json::from_str(&same).context("JSON of reload")?;
+    ensure!(
+        same["changed"] == false && same["revision"] == revision(&scene)?.as_str(),
+        "{same}"
+    );
+    Ok(())
+}

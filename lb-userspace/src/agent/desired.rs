@@ -2,21 +2,20 @@
 //!
 //! Runtime changes are made to the text in memory by the same code that writes the file, so they pass the same checks.
 
+mod change;
 mod overrides;
 
-use std::mem::discriminant;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+pub use change::{Change, Override};
 pub use overrides::Chosen;
 
 use super::confine;
-use crate::config::write_back::{self, BackendSetting, WriteBackError};
+use crate::config::write_back::WriteBackError;
 use crate::config::{self, BackendConfig, Config, Diagnostic, Severity};
 use crate::health::{Trust, TrustError, look_at_roots};
-use crate::view::Timestamp;
+use crate::view::{Revision, Timestamp};
 
 /// A checked config with its origin.
 #[derive(Clone, Debug)]
@@ -37,53 +36,8 @@ pub struct Desired {
     pub overrides: Vec<Override>,
     /// Those that the newest reading of the file left no room for, each with the reason.
     pub dropped: Vec<(Override, String)>,
-}
-
-/// One change of a service's backends, as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "snake_case")]
-pub enum Change {
-    /// Adds a backend.
-    Add {
-        /// Service name.
-        service: String,
-        /// Name; `None`: `address:port`.
-        name: Option<String>,
-        /// Address.
-        address: IpAddr,
-        /// Internal port; `None`: the service's.
-        port: Option<u16>,
-        /// Weight; `None`: the default.
-        weight: Option<u32>,
-    },
-    /// Removes a backend.
-    Remove {
-        /// Service name.
-        service: String,
-        /// Backend name.
-        backend: String,
-    },
-    /// Sets a backend's weight or state.
-    Set {
-        /// Service name.
-        service: String,
-        /// Backend name, or `address:port`.
-        backend: String,
-        /// What is set.
-        setting: BackendSetting,
-    },
-}
-
-/// A change that lives only in the running agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Override {
-    /// The change.
-    #[serde(flatten)]
-    pub change: Change,
-    /// Who asked for it.
-    pub by: String,
-    /// When.
-    pub at: Timestamp,
+    /// Which of the agent's desired states it is.
+    pub revision: Revision,
 }
 
 /// Why there is no desired state.
@@ -151,10 +105,7 @@ impl Desired {
     /// Checks a text that came from `path`.
     pub fn from_text(path: &Path, text: String, loaded: Timestamp) -> Result<Self, DesiredError> {
         let (config, warnings) = check(path, &text)?;
-        let trust = Trust::load(&config).map_err(|source| DesiredError::Trust {
-            path: path.to_owned(),
-            source,
-        })?;
+        let trust = trust(path, &Trust::default(), &config)?;
         Ok(Self {
             path: path.to_owned(),
             text,
@@ -164,6 +115,7 @@ impl Desired {
             trust,
             overrides: Vec::new(),
             dropped: Vec::new(),
+            revision: Revision::default(),
         })
     }
 
@@ -200,11 +152,17 @@ impl Desired {
             .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
         let (config, warnings) = check(&self.path, &running)?;
         Ok(Self {
+            trust: trust(&self.path, &self.trust, &config)?,
             config,
             warnings,
             overrides,
             ..self.clone()
         })
+    }
+
+    /// Whether nobody could tell the two apart by what they want. (What is dropped is only told.)
+    pub fn wants_the_same_as(&self, other: &Self) -> bool {
+        (&self.text, &self.overrides, &self.trust) == (&other.text, &other.overrides, &other.trust)
     }
 
     /// A backend by its name, or by its `address:port`.
@@ -228,129 +186,12 @@ impl Desired {
     }
 }
 
-impl Change {
-    /// The service it is about.
-    pub fn service(&self) -> &str {
-        match self {
-            Self::Add { service, .. } | Self::Remove { service, .. } | Self::Set { service, .. } => service,
-        }
-    }
-
-    /// With the backend called by its name, where it was asked for by `address:port`.
-    pub fn by_name(mut self, desired: &Desired) -> Self {
-        if let Self::Remove { service, backend } | Self::Set { service, backend, .. } = &mut self
-            && let Some(found) = desired.backend(service, backend)
-        {
-            backend.clone_from(&found.name);
-        }
-        self
-    }
-
-    /// The changed backend's name and what happened to it in words, given the states around the change.
-    pub fn describe(&self, before: &Desired, after: &Desired) -> (String, String) {
-        let (old, new) = (before.backends_of(self.service()), after.backends_of(self.service()));
-        let only = |these: &[(String, SocketAddr)], those: &[(String, SocketAddr)]| {
-            these.iter().find(|backend| !those.contains(backend)).cloned()
-        };
-        let (changed, verb, preposition) = match self {
-            Self::Add { .. } => (only(&new, &old), "added", "to"),
-            Self::Remove { .. } => (only(&old, &new), "removed", "from"),
-            Self::Set { backend, setting, .. } => return self.describe_set(backend, *setting, before, after),
-        };
-        let service = self.service();
-        let Some((name, target)) = changed else {
-            return (
-                String::new(),
-                format!("the backends of service {service} are as before"),
-            );
-        };
-        let shown = if name == target.to_string() {
-            name.clone()
-        } else {
-            format!("{name} ({target})")
-        };
-        let done = format!("{verb} backend {shown} {preposition} service {service}");
-        (name, done)
-    }
-
-    fn describe_set(
-        &self,
-        backend: &str,
-        setting: BackendSetting,
-        before: &Desired,
-        after: &Desired,
-    ) -> (String, String) {
-        let service = self.service();
-        let shown = |desired: &Desired| {
-            desired.backend(service, backend).map(|found| match setting {
-                BackendSetting::Weight(_) => found.weight.to_string(),
-                BackendSetting::State(_) => found.state.as_str().to_owned(),
-            })
-        };
-        let name = after
-            .backend(service, backend)
-            .map_or(backend, |found| &found.name)
-            .to_owned();
-        let (old, new) = (shown(before).unwrap_or_default(), shown(after).unwrap_or_default());
-        let what = match setting {
-            BackendSetting::Weight(_) => "weight",
-            BackendSetting::State(_) => "state",
-        };
-        let done = if old == new {
-            format!("backend {name} of service {service} is as before: {what} {new}")
-        } else {
-            format!("backend {name} of service {service}: {what} {old} -> {new}")
-        };
-        (name, done)
-    }
-
-    /// Whether this change leaves nothing of an earlier one.
-    fn replaces(&self, earlier: &Self) -> bool {
-        let Self::Set {
-            service: set_service,
-            backend: set_backend,
-            setting: earlier,
-        } = earlier
-        else {
-            return false;
-        };
-        let is_same = |service, backend| service == set_service && backend == set_backend;
-        match self {
-            Self::Add { .. } => false,
-            Self::Remove { service, backend } => is_same(service, backend),
-            Self::Set {
-                service,
-                backend,
-                setting,
-            } => is_same(service, backend) && discriminant(setting) == discriminant(earlier),
-        }
-    }
-
-    fn apply(&self, text: &str) -> Result<String, WriteBackError> {
-        match self {
-            Self::Add {
-                service,
-                name,
-                address,
-                port,
-                weight,
-            } => {
-                let spec = write_back::BackendSpec {
-                    name: name.clone(),
-                    address: *address,
-                    port: *port,
-                    weight: *weight,
-                };
-                write_back::add_backend(text, service, &spec)
-            }
-            Self::Remove { service, backend } => write_back::remove_backend(text, service, backend),
-            Self::Set {
-                service,
-                backend,
-                setting,
-            } => write_back::set_backend(text, service, backend, *setting),
-        }
-    }
+/// What the config's HTTPS checks believe; what is `known` is not read again.
+fn trust(path: &Path, known: &Trust, config: &Config) -> Result<Trust, DesiredError> {
+    known.adapted_to(config).map_err(|source| DesiredError::Trust {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredError> {

@@ -14,7 +14,7 @@ mod stage;
 mod supervise;
 mod watch;
 
-pub use admin::{Admin, ReloadFailure, Store};
+pub use admin::{Admin, Caller, Expected, ReloadFailure, Store};
 pub use confine::{Confinement, NEEDED_CAPABILITIES};
 pub use desired::{Change, Chosen, Desired, DesiredError, Override};
 pub use kept::{KeepError, OverrideFile};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::admin::{Admin, log_dropped};
+use super::admin::{Admin, Caller, log_dropped};
 use super::confine::confine;
 use super::desired::{Desired, DesiredError};
 use super::kept::Kept;
@@ -21,7 +21,7 @@ use crate::flows::Flows;
 use crate::health;
 use crate::neigh::{self, NeighError};
 use crate::reconcile::{ApplyError, Event, Outputs, Start, VipsWanted, Writer};
-use crate::view::Timestamp;
+use crate::view::{Revision, Timestamp};
 
 /// Events that may wait for the writer; senders wait when there are more.
 const EVENT_QUEUE: usize = 16_384;
@@ -99,7 +99,10 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
             "overrides"
         );
     }
-    let desired = Arc::new(desired);
+    let desired = Arc::new(Desired {
+        revision: Revision::first(fastrand::u32(..)),
+        ..desired
+    });
     let confinement = confine(&desired.config, &desired.path);
     for warning in &confinement.warnings {
         tracing::warn!(
@@ -231,7 +234,7 @@ async fn serve(
     let cause = loop {
         tokio::select! {
             // The answer is in the log and in the status.
-            _ = signals.hangup.recv() => drop(admin.reload("SIGHUP").await),
+            _ = signals.hangup.recv() => drop(admin.reload(&Caller::agent("SIGHUP")).await),
             _ = signals.terminate.recv() => break "SIGTERM",
             _ = signals.interrupt.recv() => break "SIGINT",
             _ = &mut writer_ended => return Err(AgentError::WriterEnded),

@@ -18,7 +18,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::admin::Admin;
+use super::admin::{Admin, Caller};
 
 /// A writer that is silent for this long has finished.
 const QUIET: Duration = Duration::from_millis(150);
@@ -110,7 +110,7 @@ impl Follower {
             return;
         }
         let Some(found) = self.news().await else { return };
-        let result = self.admin.reload("file change").await;
+        let result = self.admin.reload(&Caller::agent("file change")).await;
         self.refused = result.is_err().then_some(found);
     }
 

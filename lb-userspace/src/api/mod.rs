@@ -6,6 +6,7 @@ mod flows;
 mod listen;
 mod peer;
 mod read;
+mod revised;
 #[cfg(test)]
 mod tests;
 mod write;

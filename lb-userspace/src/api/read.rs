@@ -12,11 +12,10 @@ use tokio::time::timeout;
 
 use super::ApiState;
 use super::error::Failure;
+use super::revised::Revised;
 use crate::metrics;
 use crate::reconcile::{Event, Snapshot, drops_view, status_view};
-use crate::view::{
-    ApiError, DropsView, ErrorCode, OverridesView, SCHEMA, ServiceView, StatusView, Timestamp, WarningView,
-};
+use crate::view::{ApiError, DropsView, ErrorCode, OverridesView, ServiceView, StatusView, Timestamp, WarningView};
 
 /// How long the writer may take for a fresh reading; the newest published one is shown after that.
 const FRESH_WITHIN: Duration = Duration::from_millis(500);
@@ -24,23 +23,21 @@ const FRESH_WITHIN: Duration = Duration::from_millis(500);
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// `GET /v1/status`.
-pub(super) async fn status(State(state): State<ApiState>) -> Json<StatusView> {
-    Json(view(&state).await)
+pub(super) async fn status(State(state): State<ApiState>) -> Revised<StatusView> {
+    let view = view(&state).await;
+    Revised(view.agent.config.revision, view)
 }
 
 /// `GET /v1/services`.
-pub(super) async fn services(State(state): State<ApiState>) -> Json<Vec<ServiceView>> {
-    Json(view(&state).await.services)
+pub(super) async fn services(State(state): State<ApiState>) -> Revised<Vec<ServiceView>> {
+    let view = view(&state).await;
+    Revised(view.agent.config.revision, view.services)
 }
 
 /// `GET /v1/overrides`.
-pub(super) async fn overrides(State(state): State<ApiState>) -> Json<OverridesView> {
-    Json(OverridesView {
-        schema: SCHEMA,
-        overrides: state.admin.overrides().await,
-        dropped: state.admin.dropped().await,
-        not_kept: state.admin.not_kept().map(|why| why.to_string()),
-    })
+pub(super) async fn overrides(State(state): State<ApiState>) -> Revised<OverridesView> {
+    let view = state.admin.overrides().await;
+    Revised(view.revision, view)
 }
 
 /// `GET /v1/drops`.

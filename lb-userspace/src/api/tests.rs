@@ -1,11 +1,14 @@
 //! The API over a real Unix socket and a real config file, asked by the CLI's own client. Only the writer is played: it
 //! answers as the test says.
 
+mod revisions;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -15,11 +18,11 @@ use super::{ApiState, listen_unix, serve_unix};
 use crate::agent::{Admin, Desired, OverrideFile};
 use crate::cli::{CliError, Client, Exit};
 use crate::dataplane::CpuTotals;
-use crate::reconcile::fixture::{CONFIG, Fixture};
+use crate::reconcile::fixture::{CONFIG, Fixture, moment};
 use crate::reconcile::{ApplyError, Drops, Event};
 use crate::view::{
     AddBackend, ApiError, Changed, DropsView, ErrorCode, OverrideView, OverridesChanged, OverridesView, Reloaded,
-    ServiceView, StatusView,
+    Revision, ServiceView, StatusView,
 };
 
 /// What the played writer does with a new desired state.
@@ -29,7 +32,14 @@ enum Plays {
     Well,
     /// Fails the first state it gets, takes later ones.
     FailsOnce,
+    /// Takes its time for the answer.
+    Late,
 }
+
+/// Of the played agent's start.
+const BOOT: u32 = 0xbeef;
+/// How long a late writer takes.
+const LATE: Duration = Duration::from_millis(300);
 
 struct Agent {
     directory: tempfile::TempDir,
@@ -41,16 +51,24 @@ struct Agent {
 
 impl Agent {
     fn start(plays: Plays) -> Self {
+        Self::start_with(plays, CONFIG)
+    }
+
+    fn start_with(plays: Plays, text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = directory.path().join("xlb.toml");
-        fs::write(&config, CONFIG).expect("write the config");
+        fs::write(&config, text).expect("write the config");
         let desired = Desired::read(&config, &[]).expect("a good config");
+        let desired = Arc::new(Desired {
+            revision: Revision::first(BOOT),
+            ..desired
+        });
         let (events, queue) = mpsc::channel(16);
         let reached = Arc::default();
-        tokio::spawn(play(plays, queue, Arc::clone(&reached)));
+        tokio::spawn(play(plays, queue, Arc::clone(&reached), Arc::clone(&desired)));
         let (_, snapshots) = watch::channel(Fixture::new(CONFIG).snapshot(1, HashMap::new()));
         let kept = OverrideFile::open(&directory.path().join("state")).expect("a state directory");
-        let admin = Admin::new(Arc::new(desired), events.clone()).keeping(Some(Arc::new(kept)));
+        let admin = Admin::new(desired, events.clone()).keeping(Some(Arc::new(kept)));
         let admin = Arc::new(admin);
         let socket = directory.path().join("api.sock");
         let listener = listen_unix(&socket).expect("listen");
@@ -95,7 +113,7 @@ impl Agent {
 
     /// Action and backend of each.
     async fn overrides(&self) -> Vec<String> {
-        let overrides = self.admin.overrides().await;
+        let overrides = self.admin.overrides().await.overrides;
         let words = |one: &OverrideView| format!("{} {}", one.action, one.backend);
         overrides.iter().map(words).collect()
     }
@@ -124,8 +142,14 @@ impl Agent {
     }
 }
 
-async fn play(plays: Plays, mut queue: mpsc::Receiver<Event>, reached: Arc<Mutex<Vec<Vec<String>>>>) {
-    let mut fixture = Fixture::new(CONFIG);
+async fn play(
+    plays: Plays,
+    mut queue: mpsc::Receiver<Event>,
+    reached: Arc<Mutex<Vec<Vec<String>>>>,
+    desired: Arc<Desired>,
+) {
+    let mut fixture = Fixture::new(&desired.text);
+    fixture.desired = desired;
     let mut generation = 1;
     while let Some(event) = queue.recv().await {
         match event {
@@ -142,9 +166,14 @@ async fn play(plays: Plays, mut queue: mpsc::Receiver<Event>, reached: Arc<Mutex
                     left: 2,
                 };
                 generation += 1;
+                if plays == Plays::Late {
+                    tokio::time::sleep(LATE).await;
+                }
                 let answer = if plays == Plays::FailsOnce && count == 1 {
                     Err(failed)
                 } else {
+                    fixture.book.follow(&desired.config, moment(2));
+                    fixture.desired = desired;
                     Ok(generation)
                 };
                 drop(reply.send(answer));
@@ -406,7 +435,7 @@ async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_t
     agent.ask(reload).await.expect("reloaded");
     assert_eq!(agent.overrides().await, ["weight d"]);
     assert!(!agent.kept().contains("\"a\""), "{}", agent.kept());
-    let dropped = agent.admin.dropped().await;
+    let dropped = agent.admin.overrides().await.dropped;
     let why = dropped.iter().map(|gone| (gone.change.what(), gone.why.as_str()));
     assert_eq!(
         why.collect::<Vec<_>>(),
@@ -416,7 +445,7 @@ async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_t
         )]
     );
     agent.ask(reload).await.expect("reloaded");
-    assert_eq!(agent.admin.dropped().await, []);
+    assert_eq!(agent.admin.overrides().await.dropped, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

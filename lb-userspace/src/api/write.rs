@@ -1,14 +1,15 @@
 //! Handlers that change something; only on the Unix socket.
 
-use axum::Json;
+use std::future::Future;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
 use super::ApiState;
 use super::error::Failure;
-use super::peer::Peer;
+use super::revised::{Asked, Revised};
 use crate::agent::Chosen;
 use crate::config::write_back::BackendSetting;
 use crate::view::{AddBackend, ApiError, Changed, ChooseOverrides, ErrorCode, OverridesChanged, Reloaded, SetBackend};
@@ -24,41 +25,40 @@ pub(super) struct RemoveQuery {
 /// `POST /v1/backends`.
 pub(super) async fn add_backend(
     State(state): State<ApiState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Asked(caller): Asked,
     body: Bytes,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Revised<Changed>, Failure> {
     let request: AddBackend = serde_json::from_slice(&body).map_err(|error| {
         let example = r#"{"service":"web","address":"10.0.0.9","port":8080}"#;
         bad_request(&format!("body: {error}"), &format!("send JSON such as {example}"))
     })?;
-    Ok(Json(state.admin.add_backend(request, &peer.to_string()).await?))
+    let changed = to_the_end(async move { state.admin.add_backend(request, &caller).await }).await?;
+    Ok(Revised(changed.revision, changed))
 }
 
 /// `DELETE /v1/services/{service}/backends/{backend}?runtime=`.
 pub(super) async fn remove_backend(
     State(state): State<ApiState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Asked(caller): Asked,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<RemoveQuery>, QueryRejection>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Revised<Changed>, Failure> {
     let Path((service, backend)) =
         path.map_err(|error| bad_request(&error.body_text(), "percent-encode the names in the path"))?;
     let Query(query) = query.map_err(|error| bad_request(&error.body_text(), "?runtime=true or ?runtime=false"))?;
     let store = query.runtime.into();
-    let changed = state
-        .admin
-        .remove_backend(service, backend, store, &peer.to_string())
-        .await?;
-    Ok(Json(changed))
+    let remove = async move { state.admin.remove_backend(service, backend, store, &caller).await };
+    let changed = to_the_end(remove).await?;
+    Ok(Revised(changed.revision, changed))
 }
 
 /// `PATCH /v1/services/{service}/backends/{backend}`.
 pub(super) async fn set_backend(
     State(state): State<ApiState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Asked(caller): Asked,
     path: Result<Path<(String, String)>, PathRejection>,
     body: Bytes,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Revised<Changed>, Failure> {
     const EXAMPLE: &str = r#"send JSON such as {"weight":50} or {"state":"drain"}"#;
     let Path((service, backend)) =
         path.map_err(|error| bad_request(&error.body_text(), "percent-encode the names in the path"))?;
@@ -69,29 +69,32 @@ pub(super) async fn set_backend(
         (None, Some(state)) => BackendSetting::State(state),
         _ => return Err(Failure(bad_request("body: wanted one of weight and state", EXAMPLE))),
     };
-    let (store, by) = (request.runtime.into(), peer.to_string());
-    let changed = state.admin.set_backend(service, backend, setting, store, &by).await?;
-    Ok(Json(changed))
+    let store = request.runtime.into();
+    let set = async move { state.admin.set_backend(service, backend, setting, store, &caller).await };
+    let changed = to_the_end(set).await?;
+    Ok(Revised(changed.revision, changed))
 }
 
 /// `POST /v1/overrides/save`.
 pub(super) async fn save_overrides(
     State(state): State<ApiState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Asked(caller): Asked,
     body: Bytes,
-) -> Result<Json<OverridesChanged>, Failure> {
-    let changed = state.admin.save_overrides(chosen(&body)?, &peer.to_string()).await?;
-    Ok(Json(changed))
+) -> Result<Revised<OverridesChanged>, Failure> {
+    let chosen = chosen(&body)?;
+    let changed = to_the_end(async move { state.admin.save_overrides(chosen, &caller).await }).await?;
+    Ok(Revised(changed.revision, changed))
 }
 
 /// `POST /v1/overrides/drop`.
 pub(super) async fn drop_overrides(
     State(state): State<ApiState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Asked(caller): Asked,
     body: Bytes,
-) -> Result<Json<OverridesChanged>, Failure> {
-    let changed = state.admin.drop_overrides(chosen(&body)?, &peer.to_string()).await?;
-    Ok(Json(changed))
+) -> Result<Revised<OverridesChanged>, Failure> {
+    let chosen = chosen(&body)?;
+    let changed = to_the_end(async move { state.admin.drop_overrides(chosen, &caller).await }).await?;
+    Ok(Revised(changed.revision, changed))
 }
 
 fn chosen(body: &[u8]) -> Result<Chosen, ApiError> {
@@ -107,14 +110,25 @@ fn chosen(body: &[u8]) -> Result<Chosen, ApiError> {
 }
 
 /// `POST /v1/reload`.
-pub(super) async fn reload(
-    State(state): State<ApiState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-) -> Result<Json<Reloaded>, Failure> {
-    Ok(Json(state.admin.reload(&peer.to_string()).await?))
+pub(super) async fn reload(State(state): State<ApiState>, Asked(caller): Asked) -> Result<Revised<Reloaded>, Failure> {
+    let reloaded = to_the_end(async move { state.admin.reload(&caller).await }).await?;
+    Ok(Revised(reloaded.revision, reloaded))
 }
 
-fn bad_request(message: &str, next: &str) -> ApiError {
+/// A change goes on where the asker hangs up: broken off, half of it would be in the maps and not in the file.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(change).await.unwrap_or_else(|error| {
+        Err(ApiError {
+            code: ErrorCode::Unavailable,
+            message: format!("the change was cut off: {error}; whether it was made is not known"),
+            next: Some("xlb status".to_owned()),
+        })
+    })
+}
+
+pub(super) fn bad_request(message: &str, next: &str) -> ApiError {
     ApiError {
         code: ErrorCode::BadRequest,
         message: format!("{message}; nothing was changed"),

@@ -14,7 +14,7 @@ pub(super) use backend::{BackendAddArgs, BackendCommand, BackendDrainArgs, Backe
 pub(super) use overrides::{OverrideCommand, OverrideListArgs, OverrideSettleArgs};
 
 use super::logs;
-use crate::view::{FlowFamily, FlowState, Prefix, Timestamp};
+use crate::view::{FlowFamily, FlowState, Prefix, Revision, Timestamp};
 
 /// Where `xlb run` and `xlb check` look when nothing else is said.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/xlb/xlb.toml";
@@ -152,7 +152,18 @@ pub struct StatusArgs {
     pub output: WideFormat,
 }
 
-/// What every writing command takes.
+/// How a writing command finds the agent, and against which state it writes.
+#[derive(Clone, Debug, Args)]
+pub struct WriteTo {
+    /// Refuse when the desired state is not at this revision any more; 'xlb status' shows it
+    #[arg(long, value_name = "REVISION")]
+    pub if_revision: Option<Revision>,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// What every command takes that changes services or backends.
 #[derive(Debug, Args)]
 pub struct ChangeArgs {
     /// Change only the running state; without it the config file is changed too
@@ -160,7 +171,7 @@ pub struct ChangeArgs {
     pub runtime: bool,
     /// Where the agent is.
     #[command(flatten)]
-    pub socket: Socket,
+    pub to: WriteTo,
     /// Format of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -321,7 +332,7 @@ pub struct ManArgs {
 pub struct ReloadArgs {
     /// Where the agent is.
     #[command(flatten)]
-    pub socket: Socket,
+    pub to: WriteTo,
     /// Format of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,

@@ -57,7 +57,7 @@ fn set(service: &str, backend: &str, mut request: SetBackend, args: &ChangeArgs)
         path_segment(service),
         path_segment(backend)
     );
-    Client::from(&args.socket).patch(&path, &request)
+    Client::from(&args.to).patch(&path, &request)
 }
 
 fn add(args: &BackendAddArgs) -> Result<Exit, CliError> {
@@ -69,7 +69,7 @@ fn add(args: &BackendAddArgs) -> Result<Exit, CliError> {
         weight: args.weight,
         runtime: args.change.runtime,
     };
-    let changed: Changed = Client::from(&args.change.socket).post("/v1/backends", &request)?;
+    let changed: Changed = Client::from(&args.change.to).post("/v1/backends", &request)?;
     print(&changed, &args.change)
 }
 
@@ -80,7 +80,7 @@ fn remove(args: &BackendRemoveArgs) -> Result<Exit, CliError> {
         path_segment(&args.backend),
         args.change.runtime,
     );
-    let changed: Changed = Client::from(&args.change.socket).delete(&path)?;
+    let changed: Changed = Client::from(&args.change.to).delete(&path)?;
     print(&changed, &args.change)
 }
 
@@ -94,14 +94,14 @@ fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliError> {
 
 /// Runs `xlb reload`.
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, CliError> {
-    let reloaded: Reloaded = Client::from(&args.socket).post("/v1/reload", &())?;
+    let reloaded: Reloaded = Client::from(&args.to).post("/v1/reload", &())?;
     match args.output {
         Format::Json => output::json(&reloaded)?,
         Format::Table => {
             for warning in &reloaded.warnings {
                 output::note(warning);
             }
-            output::text(&format!("reloaded; generation {}\n", reloaded.generation))?;
+            output::text(&format!("{}\n", reloaded.message))?;
         }
     }
     Ok(Exit::Ok)

@@ -12,9 +12,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-use super::args::Socket;
+use super::args::{Socket, WriteTo};
 use super::exit::CliError;
-use crate::view::ApiError;
+use crate::view::{ApiError, Revision};
 
 /// How long the agent may take for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -23,6 +23,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// What changes are made against.
+    revision: Option<Revision>,
 }
 
 impl Client {
@@ -30,7 +32,14 @@ impl Client {
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
+            revision: None,
         }
+    }
+
+    /// Its changes are refused when the desired state is another than this; `None`: they are not.
+    #[must_use]
+    pub fn against(self, revision: Option<Revision>) -> Self {
+        Self { revision, ..self }
     }
 
     /// `GET path`.
@@ -112,11 +121,15 @@ impl Client {
             .map_err(|error| self.protocol(&error))?;
         // The connection's own error shows up at the request below.
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
+        let mut request = Request::builder()
             .uri(path)
             .header("host", "xlb")
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        if let Some(revision) = self.revision.filter(|_| method != Method::GET) {
+            request = request.header("if-match", format!("\"{revision}\""));
+        }
+        let request = request
+            .method(method)
             .body(Full::new(body))
             .map_err(|error| self.protocol(&error))?;
         let response = sender
@@ -137,6 +150,12 @@ impl Client {
 impl From<&Socket> for Client {
     fn from(socket: &Socket) -> Self {
         Self::new(&socket.socket)
+    }
+}
+
+impl From<&WriteTo> for Client {
+    fn from(to: &WriteTo) -> Self {
+        Self::from(&to.socket).against(to.if_revision)
     }
 }
 

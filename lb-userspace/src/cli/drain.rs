@@ -20,7 +20,7 @@ const EMPTY_LOOKS: u32 = 2;
 
 /// Waits for the backend of this name; progress goes to standard error.
 pub(super) fn wait(args: &BackendDrainArgs, backend: &str) -> Result<Exit, CliError> {
-    let client = Client::from(&args.change.socket);
+    let client = Client::from(&args.change.to.socket);
     let mut progress = Progress::default();
     let end = Instant::now() + args.timeout;
     let mut empty = 0;

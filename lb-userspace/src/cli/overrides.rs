@@ -68,7 +68,7 @@ fn settle(args: &OverrideSettleArgs, path: &str) -> Result<Exit, CliError> {
         service: args.which.service.clone(),
         backend: args.backend.clone(),
     };
-    let changed: OverridesChanged = Client::from(&args.socket).post(path, &request)?;
+    let changed: OverridesChanged = Client::from(&args.to).post(path, &request)?;
     match args.output {
         Format::Json => output::json(&changed)?,
         Format::Table => output::text(&settled_text(&changed))?,
@@ -88,6 +88,7 @@ fn settled_text(changed: &OverridesChanged) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Revision;
 
     fn view(action: &str, weight: Option<u32>, unix_s: u64) -> OverrideView {
         OverrideView {
@@ -123,6 +124,7 @@ mod tests {
             overrides: vec![view("add", Some(50), 1_000), view("maint", None, 1_000)],
             left: 1,
             generation: 7,
+            revision: Revision::default(),
             message: "saved 2 overrides; 1 left; generation 7".to_owned(),
         };
         insta::assert_snapshot!(settled_text(&changed));

@@ -15,7 +15,7 @@ use super::blind::Blind;
 use crate::config::{Config, Roots, TlsCheck, Verify};
 
 /// The TLS clients of all HTTPS checks of a config.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     clients: Vec<Arc<Client>>,
 }
@@ -53,10 +53,21 @@ impl Trust {
     /// # Errors
     /// The first roots that cannot be used.
     pub fn load(config: &Config) -> Result<Self, TrustError> {
+        Self::default().adapted_to(config)
+    }
+
+    /// For another config: roots that this one has are taken as they were read.
+    ///
+    /// # Errors
+    /// The first roots that cannot be used.
+    pub fn adapted_to(&self, config: &Config) -> Result<Self, TrustError> {
         let mut clients: Vec<Arc<Client>> = Vec::new();
         for tls in config.tls_checks() {
             if !clients.iter().any(|client| client.verify == tls.verify) {
-                clients.push(Arc::new(Client::new(&tls.verify)?));
+                clients.push(match self.client(tls) {
+                    Some(known) => known,
+                    None => Arc::new(Client::new(&tls.verify)?),
+                });
             }
         }
         Ok(Self { clients })

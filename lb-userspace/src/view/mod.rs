@@ -6,6 +6,7 @@
 mod drops;
 mod flows;
 mod requests;
+mod revision;
 mod services;
 mod status;
 mod time;
@@ -16,6 +17,7 @@ pub use requests::{
     AddBackend, ApiError, Changed, ChooseOverrides, DroppedView, ErrorCode, OverridesChanged, OverridesView, Reloaded,
     SetBackend,
 };
+pub use revision::Revision;
 pub use services::{
     AllDownView, BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView,
     Verdict, VerdictChangeView,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, OverrideView};
+use super::{AdminState, OverrideView, Revision};
 
 /// `POST /v1/backends`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub struct OverridesView {
     pub schema: u32,
     /// Oldest first, as they are applied.
     pub overrides: Vec<OverrideView>,
+    /// The desired state that they are part of.
+    pub revision: Revision,
     /// Those that the newest reading of the config file left no room for.
     pub dropped: Vec<DroppedView>,
     /// Why they would not outlive the agent; `null`: they do.
@@ -89,6 +91,8 @@ pub struct OverridesChanged {
     pub left: usize,
     /// Image that holds it.
     pub generation: u64,
+    /// The desired state after it.
+    pub revision: Revision,
     /// What was done, in a sentence.
     pub message: String,
 }
@@ -102,6 +106,8 @@ pub struct Changed {
     pub backend: String,
     /// Image that holds it.
     pub generation: u64,
+    /// The desired state after it.
+    pub revision: Revision,
     /// Where it stands: the config file's path, or `runtime`.
     pub stored: String,
     /// What was done, in a sentence.
@@ -111,8 +117,14 @@ pub struct Changed {
 /// A reload that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
+    /// Whether the file, or one that it names, was another than the running one.
+    pub changed: bool,
     /// Image that holds it.
     pub generation: u64,
+    /// The desired state after it.
+    pub revision: Revision,
+    /// What was done, in a sentence.
+    pub message: String,
     /// Warnings of the config check, rendered.
     pub warnings: Vec<String>,
 }
@@ -139,6 +151,8 @@ pub enum ErrorCode {
     NotFound,
     /// It exists already.
     Exists,
+    /// The desired state is not the one that the write was made against (`If-Match`).
+    RevisionMoved,
     /// The config that would result, or the config file, does not pass the check.
     BadConfig,
     /// The config file cannot be written (symlink, read-only, changed since it was read).

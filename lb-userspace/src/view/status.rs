@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceView, Timestamp};
+use super::{Revision, ServiceView, Timestamp};
 
 /// Everything on the status screen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,9 @@ pub struct ConfigView {
     pub path: PathBuf,
     /// When the running content was read.
     pub loaded: Timestamp,
+    /// The desired state: it moves with the file and the overrides, not with health.
+    #[serde(default)]
+    pub revision: Revision,
     /// Why the newest reload was refused; the running state is the one before it.
     pub last_error: Option<String>,
     /// When that was.

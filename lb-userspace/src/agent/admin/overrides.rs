@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Admin, blocking, desired_error};
-use crate::agent::desired::{Chosen, Desired, DesiredError, Override};
+use super::errors::desired_error;
+use super::{Admin, Caller, blocking};
+use crate::agent::desired::{Chosen, Desired, DesiredError};
 use crate::agent::kept::OverrideFile;
 use crate::config::names_there;
-use crate::view::{ApiError, DroppedView, ErrorCode, OverrideView, OverridesChanged, SCHEMA};
+use crate::view::{ApiError, DroppedView, ErrorCode, OverrideView, OverridesChanged, OverridesView, SCHEMA};
 
 impl Admin {
     /// Overrides are written to this file.
@@ -20,29 +21,31 @@ impl Admin {
         self.not_kept.load_full()
     }
 
-    /// The changes that are not in the file.
-    pub async fn overrides(&self) -> Vec<OverrideView> {
-        self.running().await.override_views()
-    }
-
-    /// Those that the newest reading of the file left no room for, with the reasons.
-    pub async fn dropped(&self) -> Vec<DroppedView> {
+    /// The changes that are not in the file, and those that the newest reading of the file left no room for.
+    pub async fn overrides(&self) -> OverridesView {
         let desired = self.running().await;
-        let view = |(change, why): &(Override, String)| DroppedView {
+        let dropped = desired.dropped.iter().map(|(change, why)| DroppedView {
             change: desired.override_view(change),
             why: why.clone(),
-        };
-        desired.dropped.iter().map(view).collect()
+        });
+        OverridesView {
+            schema: SCHEMA,
+            overrides: desired.override_views(),
+            revision: desired.revision,
+            dropped: dropped.collect(),
+            not_kept: self.not_kept().map(|why| why.to_string()),
+        }
     }
 
     /// Writes overrides to the config file, where they are no longer overrides.
-    pub async fn save_overrides(&self, chosen: Chosen, by: &str) -> Result<OverridesChanged, ApiError> {
-        self.settle(&chosen, Desired::with_overrides_saved, "saved", by).await
+    pub async fn save_overrides(&self, chosen: Chosen, caller: &Caller) -> Result<OverridesChanged, ApiError> {
+        self.settle(&chosen, Desired::with_overrides_saved, "saved", caller)
+            .await
     }
 
     /// Takes overrides back: the config file is in force for what they were about.
-    pub async fn drop_overrides(&self, chosen: Chosen, by: &str) -> Result<OverridesChanged, ApiError> {
-        self.settle(&chosen, Desired::with_overrides_dropped, "dropped", by)
+    pub async fn drop_overrides(&self, chosen: Chosen, caller: &Caller) -> Result<OverridesChanged, ApiError> {
+        self.settle(&chosen, Desired::with_overrides_dropped, "dropped", caller)
             .await
     }
 
@@ -51,21 +54,23 @@ impl Admin {
         chosen: &Chosen,
         next: fn(&Desired, &Chosen) -> Result<Desired, DesiredError>,
         verb: &str,
-        by: &str,
+        caller: &Caller,
     ) -> Result<OverridesChanged, ApiError> {
-        let mut current = self.desired.lock().await;
+        let mut held = self.desired.lock().await;
+        let current = Arc::clone(&held.desired);
+        caller.refuse_unless_seen(&current)?;
         let (settled, left) = current.parted(chosen);
         if settled.is_empty() && *chosen != Chosen::All {
             return Err(no_override(chosen, &current));
         }
-        let next = Arc::new(next(&current, chosen).map_err(|error| desired_error(&error, &current))?);
+        let next = held.numbered(next(&current, chosen).map_err(|error| desired_error(&error, &current))?);
         let settled: Vec<OverrideView> = settled.iter().map(|one| current.override_view(one)).collect();
         let generation = self.put(&current, &next).await?;
         for one in &settled {
             let object = format!("{}/{}", one.service, one.backend);
             tracing::info!(
                 object,
-                cause = by,
+                cause = caller.by,
                 old = "override",
                 new = verb,
                 generation,
@@ -73,7 +78,8 @@ impl Admin {
                 one.what()
             );
         }
-        *current = next;
+        let revision = next.revision;
+        held.desired = next;
         let message = match settled.len() {
             0 => "there are no overrides".to_owned(),
             count => format!(
@@ -87,6 +93,7 @@ impl Admin {
             overrides: settled,
             left: left.len(),
             generation,
+            revision,
             message,
         })
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Format, Socket};
+use super::{Format, Socket, WriteTo};
 
 /// `xlb override ...`.
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ pub struct OverrideSettleArgs {
     pub backend: Option<String>,
     /// Where the agent is.
     #[command(flatten)]
-    pub socket: Socket,
+    pub to: WriteTo,
     /// Format of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,

@@ -28,9 +28,10 @@ pub(super) fn header(view: &StatusView, detail: Detail) -> String {
         &mut text,
         "config",
         &format!(
-            "{}, read {} ago",
+            "{}, read {} ago  revision {}",
             agent.config.path.display(),
             ago(agent.config.loaded.age(view.now)),
+            agent.config.revision,
         ),
     );
     for interface in &view.interfaces {

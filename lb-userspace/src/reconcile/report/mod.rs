@@ -78,6 +78,7 @@ fn agent_view(snapshot: &Snapshot, reload: Option<&ReloadFailure>) -> AgentView 
         config: ConfigView {
             path: snapshot.desired.path.clone(),
             loaded: snapshot.desired.loaded,
+            revision: snapshot.desired.revision,
             last_error: reload.map(|failure| failure.message.clone()),
             last_error_at: reload.map(|failure| failure.at),
         },

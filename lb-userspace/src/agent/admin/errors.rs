@@ -1,0 +1,72 @@
+//! Refusals in words: what was found, that nothing was changed, and the next step.
+
+use std::path::Path;
+
+use crate::agent::confine;
+use crate::agent::desired::{Desired, DesiredError};
+use crate::agent::stage::StageError;
+use crate::config::write_back::WriteBackError;
+use crate::reconcile::ApplyError;
+use crate::view::{ApiError, ErrorCode};
+
+/// What helps when the file is not accepted.
+pub(super) fn next_after(error: &DesiredError, path: &Path) -> String {
+    match error {
+        DesiredError::Read { .. } if confine::is_refused(path) => {
+            "the running agent reaches only files under the directories it was started with (docs/running.md): restart it".to_owned()
+        }
+        _ => format!("correct the file, then: xlb check {}", path.display()),
+    }
+}
+
+pub(super) fn desired_error(error: &DesiredError, current: &Desired) -> ApiError {
+    let (code, next) = match error {
+        DesiredError::Change(WriteBackError::NoSuchService { .. }) => {
+            (ErrorCode::NotFound, Some("xlb backend list".to_owned()))
+        }
+        DesiredError::Change(WriteBackError::NoSuchBackend { service, backend, .. }) => {
+            let next = match current.backend(service, backend) {
+                Some(_) => {
+                    "it runs but is not in the config file (added with --runtime): repeat with --runtime".to_owned()
+                }
+                None => format!("xlb backend list {service}"),
+            };
+            (ErrorCode::NotFound, Some(next))
+        }
+        DesiredError::Change(WriteBackError::Duplicate { .. }) => (ErrorCode::Exists, None),
+        DesiredError::Change(_)
+        | DesiredError::Read { .. }
+        | DesiredError::Check { .. }
+        | DesiredError::Trust { .. } => (ErrorCode::BadConfig, None),
+    };
+    ApiError {
+        code,
+        message: format!("{error}; nothing was changed"),
+        next,
+    }
+}
+
+pub(super) fn stage_error(error: &StageError, undone: &str) -> ApiError {
+    let next = match error {
+        StageError::ChangedOnDisk(_) => "xlb reload, then again; or --runtime to change only the running state",
+        _ => "repeat with --runtime to change only the running state",
+    };
+    ApiError {
+        code: ErrorCode::NotWritable,
+        message: format!("{error}; {undone}"),
+        next: Some(next.to_owned()),
+    }
+}
+
+pub(super) fn apply_error(error: &ApplyError, undone: &str) -> ApiError {
+    let code = match error {
+        ApplyError::Stopped => ErrorCode::Unavailable,
+        ApplyError::Compile(_) => ErrorCode::BadConfig,
+        ApplyError::Ops { .. } => ErrorCode::ApplyFailed,
+    };
+    ApiError {
+        code,
+        message: format!("{error}; {undone}"),
+        next: Some("xlb status".to_owned()),
+    }
+}
