@@ -1,5 +1,5 @@
-//! Compiles lb-ebpf for BPF, twice (without and with packet logging), and hands both objects to
-//! `object.rs` through XLB_BPF_OBJECT and XLB_BPF_OBJECT_LOG.
+//! Compiles lb-ebpf for BPF, twice (without and with packet logging), and the programs of the benchmark, and hands the
+//! objects to `object.rs` through XLB_BPF_OBJECT, XLB_BPF_OBJECT_LOG and XLB_BPF_OBJECT_BENCH.
 //!
 //! Our own cargo call, not aya-build's: that one overwrites CARGO_ENCODED_RUSTFLAGS, so it cannot
 //! ask for `target-cpu=v3`.
@@ -17,10 +17,11 @@ use std::process::Command;
 
 use toolchain::{Linker, Toolchain, Tools};
 
-/// (feature list, file name, environment variable for object.rs)
-const OBJECTS: [(&[&str], &str, &str); 2] = [
-    (&[], "xlb.bpf.o", "XLB_BPF_OBJECT"),
-    (&["--features", "log"], "xlb-log.bpf.o", "XLB_BPF_OBJECT_LOG"),
+/// (binary and features, file name, environment variable for object.rs)
+const OBJECTS: [(&[&str], &str, &str); 3] = [
+    (&["xlb-bpf"], "xlb.bpf.o", "XLB_BPF_OBJECT"),
+    (&["xlb-bpf", "--features", "log"], "xlb-log.bpf.o", "XLB_BPF_OBJECT_LOG"),
+    (&["xlb-bench-bpf"], "xlb-bench.bpf.o", "XLB_BPF_OBJECT_BENCH"),
 ];
 const BPF_TARGET: &str = "bpfel-unknown-none";
 const MISALIGNED_ACCESS: &str = "allows-misaligned-mem-access";
@@ -108,11 +109,14 @@ impl Builder<'_> {
         let _lock = File::create(&lock_path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|e| format!("{}: {e}", lock_path.display()))?;
-        for (features, file_name, variable) in OBJECTS {
-            let linked = self.compile(features, &target_dir)?;
+        for (binary, file_name, variable) in OBJECTS {
+            let linked = self.compile(binary, &target_dir)?;
             let object = self.out_dir.join(file_name);
             self.strip(&linked, &object)?;
-            mark_text(&object)?;
+            // Only the product's maps hold names.
+            if binary.contains(&"xlb-bpf") {
+                mark_text(&object)?;
+            }
             // A copy where people and `cargo xtask check` find it.
             let shown = target_dir.join(file_name);
             fs::copy(&object, &shown).map_err(|e| format!("{}: {e}", shown.display()))?;
@@ -131,25 +135,17 @@ impl Builder<'_> {
             .join("bpf")
     }
 
-    fn compile(&self, features: &[&str], target_dir: &Path) -> Result<PathBuf, String> {
+    fn compile(&self, binary: &[&str], target_dir: &Path) -> Result<PathBuf, String> {
         let mut command = Command::new(&self.toolchain.cargo);
         for variable in OUTER_VARIABLES {
             command.env_remove(variable);
         }
         command
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "lb-ebpf",
-                "--bin",
-                "xlb-bpf",
-                "--profile",
-                "bpf",
-            ])
+            .args(["build", "--quiet", "--package", "lb-ebpf", "--profile", "bpf"])
+            .arg("--bin")
+            .args(binary)
             .args(["--target", BPF_TARGET, "-Z", "build-std=core", "--target-dir"])
             .arg(target_dir)
-            .args(features)
             .env("RUSTC", &self.toolchain.rustc)
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags()?)
             .current_dir(self.root);
@@ -158,7 +154,10 @@ impl Builder<'_> {
             command.env("RUSTC_BOOTSTRAP", "1");
         }
         run(&mut command).map_err(|error| format!("lb-ebpf with {}: {error}", self.toolchain.way))?;
-        Ok(target_dir.join(BPF_TARGET).join("bpf/xlb-bpf"))
+        let [name, ..] = binary else {
+            return Err("an object without a binary in OBJECTS".to_owned());
+        };
+        Ok(target_dir.join(BPF_TARGET).join("bpf").join(name))
     }
 
     fn rustflags(&self) -> Result<OsString, String> {

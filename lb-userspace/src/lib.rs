@@ -15,4 +15,4 @@ pub mod reconcile;
 pub mod state;
 pub mod view;
 
-pub use object::{BPF_OBJECT, BPF_OBJECT_LOG};
+pub use object::{BPF_OBJECT, BPF_OBJECT_BENCH, BPF_OBJECT_LOG};

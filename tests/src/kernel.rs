@@ -6,7 +6,11 @@ mod maps;
 mod rig;
 mod talk;
 
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
 use anyhow::{Context as _, Result, bail};
+use aya::maps::Map;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{BackendStats, CpuState, ReasonStats};
@@ -72,11 +76,28 @@ pub struct Kernel {
     bpf: Ebpf,
     /// Its maps.
     pub maps: Maps,
+    /// What the maps of connections take.
+    pub flow_bytes: FlowBytes,
+}
+
+/// Memory locked by the maps of connections: established, half-open and the sweep's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowBytes {
+    /// Of IPv4.
+    pub v4: u64,
+    /// Of IPv6.
+    pub v6: u64,
 }
 
 impl Kernel {
-    /// Loads and verifies the object.
+    /// Loads and verifies the object, with small tables besides those of connections.
     pub fn load(object: Object, sizes: Sizes) -> Result<Self> {
+        let small = [(names::SERVICES, 64), (names::BACKENDS, 256), (names::RINGS, 4096)];
+        Self::load_with(object, sizes, &small)
+    }
+
+    /// Loads and verifies the object, with these maps of these sizes and the others as the object has them.
+    pub fn load_with(object: Object, sizes: Sizes, entries_of: &[(&str, u32)]) -> Result<Self> {
         let bytes = match object {
             Object::Production => lb_userspace::BPF_OBJECT,
             Object::Log => lb_userspace::BPF_OBJECT_LOG,
@@ -90,10 +111,10 @@ impl Kernel {
             (names::HALF6, sizes.half_open * 2),
             (names::SWEEP4, sizes.connections),
             (names::SWEEP6, sizes.connections),
-            (names::SERVICES, 64),
-            (names::BACKENDS, 256),
-            (names::RINGS, 4096),
-        ] {
+        ]
+        .into_iter()
+        .chain(entries_of.iter().copied())
+        {
             loader.map_max_entries(name, entries);
         }
         let mut bpf = loader
@@ -107,8 +128,21 @@ impl Kernel {
                 .with_context(|| format!("program {name} is not of type XDP"))?;
             uninterrupted(|| program.load()).with_context(|| format!("the kernel refuses program {name}"))?;
         }
+        let flow_bytes = FlowBytes {
+            v4: locked(&bpf, &[names::FLOWS4, names::HALF4, names::SWEEP4])?,
+            v6: locked(&bpf, &[names::FLOWS6, names::HALF6, names::SWEEP6])?,
+        };
         let maps = Maps::take(&mut bpf)?;
-        Ok(Self { bpf, maps })
+        Ok(Self { bpf, maps, flow_bytes })
+    }
+
+    /// The loaded program, to be called by another one.
+    pub fn program(&self) -> Result<&Xdp> {
+        let program = self
+            .bpf
+            .program(names::PROGRAM_XDP)
+            .context("the program was loaded before")?;
+        Ok(program.try_into()?)
     }
 
     /// Runs the program on a frame as if it had come in on this interface (of the calling thread's namespace; its
@@ -178,9 +212,26 @@ impl Kernel {
     }
 }
 
+/// Bytes that the kernel accounts these maps with.
+fn locked(bpf: &Ebpf, names: &[&str]) -> Result<u64> {
+    let mut sum = 0;
+    for name in names {
+        let Some(Map::HashMap(map) | Map::LruHashMap(map) | Map::Queue(map)) = bpf.map(name) else {
+            bail!("the object has no table {name}");
+        };
+        let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let bytes = text
+            .lines()
+            .find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok());
+        sum += bytes.with_context(|| format!("{path} has no memlock"))?;
+    }
+    Ok(sum)
+}
+
 /// The kernel's `struct xdp_md` as test run takes it: `data_end` must be the frame's length and the interface must
 /// exist in the caller's namespace (net/bpf/test_run.c, `xdp_convert_md_to_buff`).
-fn xdp_md(frame_bytes: u32, ingress_ifindex: u32) -> [u8; 24] {
+pub(crate) fn xdp_md(frame_bytes: u32, ingress_ifindex: u32) -> [u8; 24] {
     let mut context = [0_u8; 24];
     for (slot, value) in context
         .chunks_exact_mut(4)

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod alone;
 pub mod api;
+pub mod bench;
 pub mod binary;
 pub mod client;
 pub mod config_text;

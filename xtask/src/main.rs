@@ -1,5 +1,6 @@
-//! `cargo xtask`: set-up, build, test, check and demo. Parses the command and calls; no logic.
+//! `cargo xtask`: set-up, build, test, check, demo and bench. Parses the command and calls; no logic.
 
+mod bench;
 mod check;
 mod command;
 mod demo;
@@ -50,6 +51,9 @@ enum Task {
     },
     /// Set up, then show real traffic through a balancer between network namespaces
     Demo(demo::Arguments),
+    /// Set up, then measure: nanoseconds a packet beside bare map operations of the same run, and more
+    #[command(disable_help_flag = true)]
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
             check::Golden::Compare
         }),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

@@ -361,6 +361,22 @@ impl Maps {
         Ok(all)
     }
 
+    /// Keys of the half-open entries that `is_wanted` takes.
+    pub fn half_open_keys(&self, is_wanted: impl Fn(&Key, &Entry) -> bool) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        for item in &self.half4 {
+            let (key, value) = item.context("walk xlb_half4")?;
+            let key = key!(key.0, Ipv4Addr);
+            keys.extend(is_wanted(&key, &Entry::from(value.0)).then_some(key));
+        }
+        for item in &self.half6 {
+            let (key, value) = item.context("walk xlb_half6")?;
+            let key = key!(key.0, Ipv6Addr);
+            keys.extend(is_wanted(&key, &Entry::from(value.0)).then_some(key));
+        }
+        Ok(keys)
+    }
+
     /// Makes every entry and the bucket of resets older by so many ticks, which is what waiting that long would do.
     pub fn age(&mut self, ticks: u32) -> Result<()> {
         macro_rules! age_map {

@@ -1,0 +1,547 @@
+//! `bench program`: nanoseconds a packet of the loaded, unmodified program, beside bare map operations in the same run.
+//!
+//! Every timed run is checked: each packet must have met the fate it was to meet, by the program's own counters, and the
+//! last one's checksums are judged by etherparse.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use lb_common::abi::BackendStats;
+use lb_common::bench::names;
+use lb_common::reason::{AnswerReason, DropReason, PassReason};
+
+use super::Effort;
+use super::case::{self, Case, Stage};
+use super::driver::{Driver, Frames, Loop, Room};
+use super::report::{Bar, Limit, Report, Row, Unit};
+use crate::kernel::{Kernel, Lab, Object, Sizes, action, pin_to_cpu};
+use crate::model::sample::{DNS, FAMILIES, Family, GATE, TIME, WEB};
+use crate::packets::{hex, oracle};
+
+const LOOKUP: &str = "bare lookup";
+
+/// What a benchmark of the program has in hand.
+struct Bench {
+    lab: Lab,
+    kernel: Kernel,
+    driver: Driver,
+    effort: Effort,
+    report: Report,
+}
+
+/// What must become of the packets of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    ToBackend,
+    ToClient,
+    Counted(u32, u32),
+}
+
+impl Fate {
+    const fn pass(reason: PassReason) -> Self {
+        Self::Counted(reason.index(), action::PASS)
+    }
+
+    const fn drop(reason: DropReason) -> Self {
+        Self::Counted(reason.index(), action::DROP)
+    }
+
+    const fn answer(reason: AnswerReason) -> Self {
+        Self::Counted(reason.index(), action::TX)
+    }
+}
+
+/// Runs it.
+pub(super) fn run(effort: Effort) -> Result<Report> {
+    crate::kernel::check_hz()?;
+    pin_to_cpu(0)?;
+    let lab = Lab::enter()?;
+    let (connections, half_open) = match effort {
+        Effort::Full => (1 << 20, 1 << 18),
+        Effort::Quick => (1 << 16, 1 << 16),
+    };
+    let sizes = Sizes { connections, half_open };
+    let mut kernel = Kernel::load_with(Object::Production, sizes, &[])?;
+    kernel.maps.install(&case::world(&lab))?;
+    let mut driver = Driver::load(Room {
+        walk: connections,
+        flows: connections * 2,
+        half: half_open * 2,
+    })?;
+    driver.aim(kernel.program()?.fd()?)?;
+    let mut bench = Bench {
+        lab,
+        kernel,
+        driver,
+        effort,
+        report: Report::new("program"),
+    };
+    bench.sizes(connections)?;
+    bench.singles()?;
+    for family in FAMILIES {
+        bench.handshake(Case { family, service: WEB })?;
+    }
+    for family in FAMILIES {
+        bench.handshake(Case { family, service: GATE })?;
+    }
+    for family in FAMILIES {
+        for service in [WEB, GATE, DNS, TIME] {
+            for flows in bench.flow_counts(service == WEB) {
+                bench.established(Case { family, service }, flows)?;
+            }
+        }
+    }
+    bench.bars();
+    Ok(bench.report)
+}
+
+impl Bench {
+    const fn rounds(&self) -> usize {
+        match self.effort {
+            Effort::Full => 15,
+            Effort::Quick => 3,
+        }
+    }
+
+    fn flow_counts(&self, to_a_million: bool) -> Vec<u32> {
+        match (self.effort, to_a_million) {
+            (Effort::Quick, _) => vec![1_000],
+            (Effort::Full, false) => vec![1_000, 1 << 16],
+            (Effort::Full, true) => vec![1, 1_000, 1 << 16, 1_000_000],
+        }
+    }
+
+    /// Turns of one sample: every connection at least once, and long enough for the clock.
+    fn turns(&self, flows: usize) -> u32 {
+        let least = match self.effort {
+            Effort::Full => 200_000,
+            Effort::Quick => 20_000,
+        };
+        (flows as u32).max(least)
+    }
+
+    /// Nanoseconds of one turn; all of them met this fate.
+    fn drive(&mut self, frames: &Frames, ifindex: u32, turns: u32, fate: Fate) -> Result<f64> {
+        let before = self.met(fate)?;
+        let timed = self.driver.run(Loop::Drive, frames, ifindex, turns)?;
+        let met = self.met(fate)? - before;
+        ensure!(
+            met == u64::from(turns),
+            "of {turns} packets only {met} were {fate:?}; the last one's action was {}, and the reasons are {:?}",
+            timed.action,
+            self.reasons()?
+        );
+        let wanted = match fate {
+            // Each side's packets leave by the other side's interface.
+            Fate::ToBackend | Fate::ToClient => action::REDIRECT,
+            Fate::Counted(_, action) => action,
+        };
+        ensure!(timed.action == wanted, "action {} for {fate:?}", timed.action);
+        if ![action::PASS, action::DROP].contains(&wanted) {
+            oracle::check(&timed.frame).map_err(|fault| anyhow!("{fate:?}: {fault:?} in {}", hex(&timed.frame)))?;
+        }
+        Ok(timed.turn_ns)
+    }
+
+    /// Packets that met this fate so far.
+    fn met(&self, fate: Fate) -> Result<u64> {
+        match fate {
+            Fate::Counted(reason, _) => Ok(self.kernel.reason(reason)?.packets),
+            Fate::ToBackend => Ok(self.backends()?.packets_in),
+            Fate::ToClient => Ok(self.backends()?.packets_out),
+        }
+    }
+
+    fn reasons(&self) -> Result<Vec<(u32, u64)>> {
+        let all = self.kernel.reasons()?;
+        let counted = (0..).zip(all).filter(|(_, stats)| stats.packets != 0);
+        Ok(counted.map(|(index, stats)| (index, stats.packets)).collect())
+    }
+
+    fn backends(&self) -> Result<BackendStats> {
+        let mut sum = BackendStats::default();
+        for id in 1..=u32::from(case::BACKENDS) * 8 {
+            let backend = self.kernel.backend(id)?;
+            sum.packets_in += backend.packets_in;
+            sum.packets_out += backend.packets_out;
+            sum.flows_new += backend.flows_new;
+            sum.flows_opened += backend.flows_opened;
+        }
+        Ok(sum)
+    }
+
+    /// What the loop and the call of an empty program cost with these packets.
+    fn empty(&mut self, frames: &Frames, turns: u32) -> Result<f64> {
+        self.own(names::PASS, frames, turns)
+    }
+
+    fn own(&mut self, name: &str, frames: &Frames, turns: u32) -> Result<f64> {
+        self.driver.aim_at_own(name)?;
+        let timed = self.driver.run(Loop::Drive, frames, self.lab.client_side, turns);
+        self.driver.aim(self.kernel.program()?.fd()?)?;
+        Ok(timed?.turn_ns)
+    }
+
+    fn push(&mut self, group: &str, name: &str, samples: Vec<f64>, around: &[f64], baseline: Option<&str>) {
+        self.report.rows.push(Row {
+            group: group.to_owned(),
+            name: name.to_owned(),
+            unit: Unit::NsPerPacket,
+            samples,
+            around: around.to_vec(),
+            baseline: baseline.map(str::to_owned),
+        });
+    }
+
+    fn sizes(&mut self, connections: u32) -> Result<()> {
+        let info = self.kernel.program()?.info()?;
+        let translated = info.size_translated().context("the kernel hides the program's size")?;
+        let flows = self.kernel.flow_bytes;
+        let a_connection = |bytes: u64| f64::from((bytes / u64::from(connections)) as u32);
+        let rows = [
+            (
+                "instructions, translated",
+                Unit::Instructions,
+                f64::from(translated / 8),
+            ),
+            ("machine code", Unit::Bytes, f64::from(info.size_jitted())),
+            ("a connection, IPv4", Unit::Bytes, a_connection(flows.v4)),
+            ("a connection, IPv6", Unit::Bytes, a_connection(flows.v6)),
+        ];
+        for (name, unit, value) in rows {
+            self.report.rows.push(Row {
+                group: "sizes".to_owned(),
+                name: name.to_owned(),
+                unit,
+                samples: vec![value],
+                around: Vec::new(),
+                baseline: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Packets that need no connection.
+    fn singles(&mut self) -> Result<()> {
+        let group = "packets without a connection";
+        eprintln!("{group}");
+        let bare = {
+            let case = Case {
+                family: Family::V4,
+                service: WEB,
+            };
+            let lab = self.lab;
+            Frames::walk(
+                Family::V4,
+                (0..1_000).map(|number| case.client_frame(&lab, number, Stage::Data)),
+            )?
+        };
+        self.driver.fill(&bare)?;
+        let rows = case::singles(&self.lab);
+        let turns = self.turns(1);
+        let mut lookups = Samples::default();
+        let mut swaps = Samples::default();
+        let mut all: Vec<Samples> = rows.iter().map(|_| Samples::default()).collect();
+        for _ in 0..self.rounds() {
+            self.driver.set(&bare)?;
+            let side = self.lab.client_side;
+            lookups.around.push(self.loop_turn(Loop::Empty, &bare, turns)?);
+            lookups.net.push(self.loop_turn(Loop::Lookup, &bare, turns)?);
+            for (row, samples) in rows.iter().zip(&mut all) {
+                let frames = Frames::same(&row.frame)?;
+                self.driver.set(&frames)?;
+                samples.around.push(self.empty(&frames, turns)?);
+                let fate = match row.fate {
+                    case::SingleFate::Pass(reason) => Fate::pass(reason),
+                    case::SingleFate::Drop(reason) => Fate::drop(reason),
+                    case::SingleFate::Answer(reason) => Fate::answer(reason),
+                };
+                samples.net.push(self.drive(&frames, side, turns, fate)?);
+                if row.name == case::NOT_OURS_4 {
+                    swaps.around.push(self.empty(&frames, turns)?);
+                    swaps.net.push(self.own(names::SWAP, &frames, turns)?);
+                }
+            }
+        }
+        self.driver.clear()?;
+        self.push(group, LOOKUP, lookups.net, &lookups.around, None);
+        self.push(
+            group,
+            "empty program (the loop, not net)",
+            swaps.around.clone(),
+            &[],
+            None,
+        );
+        self.push(group, "MAC swap", swaps.net, &swaps.around, Some(LOOKUP));
+        for (row, samples) in rows.iter().zip(all) {
+            self.push(group, row.name, samples.net, &samples.around, Some(LOOKUP));
+        }
+        Ok(())
+    }
+
+    fn loop_turn(&mut self, kind: Loop, frames: &Frames, turns: u32) -> Result<f64> {
+        let timed = self.driver.run(kind, frames, self.lab.client_side, turns)?;
+        Ok(timed.turn_ns)
+    }
+
+    /// Opens connections of the clients with these numbers, a chunk at a time; returns the times of each packet and the
+    /// keys of the replies.
+    fn open(&mut self, case: Case, numbers: &[u32], half_open: usize) -> Result<Opened> {
+        let mut opened = Opened::default();
+        for chunk in numbers.chunks(half_open) {
+            self.open_chunk(case, chunk, &mut opened)?;
+        }
+        Ok(opened)
+    }
+
+    fn open_chunk(&mut self, case: Case, numbers: &[u32], opened: &mut Opened) -> Result<()> {
+        let (lab, count) = (self.lab, numbers.len() as u32);
+        let packets = |stage| {
+            numbers
+                .iter()
+                .map(move |number| case.client_frame(&lab, *number, stage))
+        };
+        let before = self.backends()?;
+        let first = Frames::walk(case.family, packets(Stage::First))?;
+        self.driver.set(&first)?;
+        let around = self.empty(&first, count)?;
+        self.driver.rewind(&first)?;
+        let syn = self.drive(&first, lab.client_side, count, Fate::ToBackend)?;
+        opened.first.push(syn, around);
+        let replies = self
+            .kernel
+            .maps
+            .half_open_keys(|key, entry| case.is_reply(key, entry))?;
+        ensure!(
+            replies.len() == numbers.len(),
+            "{} reply entries after {count} first packets of {}",
+            replies.len(),
+            case.name()
+        );
+        let answers = replies.iter().map(|key| case.backend_frame(&lab, key, Stage::Answer));
+        let answers = Frames::walk(case.family, answers)?;
+        self.driver.set(&answers)?;
+        let around = self.empty(&answers, count)?;
+        self.driver.rewind(&answers)?;
+        let answer = self.drive(&answers, lab.backend_side, count, Fate::ToClient)?;
+        opened.answer.push(answer, around);
+        if case.is_tcp() {
+            let proofs = Frames::walk(case.family, packets(Stage::Proof))?;
+            self.driver.set(&proofs)?;
+            let around = self.empty(&proofs, count)?;
+            self.driver.rewind(&proofs)?;
+            let proof = self.drive(&proofs, lab.client_side, count, Fate::ToBackend)?;
+            opened.proof.push(proof, around);
+        }
+        let now = self.backends()?;
+        let new = (now.flows_new - before.flows_new, now.flows_opened - before.flows_opened);
+        ensure!(
+            new == (count.into(), count.into()),
+            "of {count} connections of {} {} were begun and {} promoted",
+            case.name(),
+            new.0,
+            new.1
+        );
+        opened.replies.extend(replies);
+        Ok(())
+    }
+
+    /// Each packet of a handshake, connections that never were before.
+    fn handshake(&mut self, case: Case) -> Result<()> {
+        let group = format!("new connection, {}", case.name());
+        eprintln!("{group}");
+        let (flows, rounds) = match self.effort {
+            Effort::Full => (1 << 16, 7),
+            Effort::Quick => (10_000, 2),
+        };
+        let bare_name = "bare lookups and inserts of a SYN";
+        let mut bare = Samples::default();
+        let mut all = Opened::default();
+        for _ in 0..rounds {
+            let numbers = shuffled(flows);
+            let opened = self.open(case, &numbers, numbers.len())?;
+            all.first.extend(opened.first);
+            all.answer.extend(opened.answer);
+            all.proof.extend(opened.proof);
+            self.kernel.maps.clear()?;
+            let lab = self.lab;
+            let frames = numbers
+                .iter()
+                .map(|number| case.client_frame(&lab, *number, Stage::First));
+            let frames = Frames::walk(case.family, frames)?;
+            self.driver.set(&frames)?;
+            bare.around.push(self.loop_turn(Loop::Empty, &frames, flows)?);
+            self.driver.rewind(&frames)?;
+            bare.net.push(self.loop_turn(Loop::Syn, &frames, flows)?);
+            self.driver.clear()?;
+        }
+        let whole = all.first.plus(&all.answer).plus(&all.proof);
+        self.push(&group, bare_name, bare.net, &bare.around, None);
+        for (name, samples) in [
+            ("SYN", all.first),
+            ("SYN-ACK", all.answer),
+            ("ACK, promoted", all.proof),
+            ("whole handshake", whole),
+        ] {
+            self.push(&group, name, samples.net, &samples.around, Some(bare_name));
+        }
+        Ok(())
+    }
+
+    /// Packets of established connections, both ways, walked in random order.
+    fn established(&mut self, case: Case, flows: u32) -> Result<()> {
+        let group = format!("established, {}, {flows} flows", case.name());
+        eprintln!("{group}");
+        let numbers = shuffled(flows);
+        let opened = self.open(case, &numbers, 1 << 16)?;
+        let lab = self.lab;
+        let data = numbers
+            .iter()
+            .map(|number| case.client_frame(&lab, *number, Stage::Data));
+        let data = Frames::walk(case.family, data)?;
+        let mut replies = opened.replies;
+        fastrand::Rng::with_seed(u64::from(flows)).shuffle(&mut replies);
+        let replies = replies.iter().map(|key| case.backend_frame(&lab, key, Stage::Reply));
+        let replies = Frames::walk(case.family, replies)?;
+        self.driver.fill(&data)?;
+        self.driver.fill(&replies)?;
+        let turns = self.turns(data.len());
+        let mut lookup = Samples::default();
+        let mut to_backend = Samples::default();
+        let mut to_client = Samples::default();
+        for _ in 0..self.rounds() {
+            self.driver.set(&data)?;
+            lookup.around.push(self.loop_turn(Loop::Empty, &data, turns)?);
+            lookup.net.push(self.loop_turn(Loop::Lookup, &data, turns)?);
+            to_backend.around.push(self.empty(&data, turns)?);
+            to_backend
+                .net
+                .push(self.drive(&data, lab.client_side, turns, Fate::ToBackend)?);
+            self.driver.set(&replies)?;
+            to_client.around.push(self.empty(&replies, turns)?);
+            to_client
+                .net
+                .push(self.drive(&replies, lab.backend_side, turns, Fate::ToClient)?);
+        }
+        self.kernel.maps.clear()?;
+        self.driver.clear()?;
+        self.push(&group, LOOKUP, lookup.net, &lookup.around, None);
+        self.push(&group, "to backend", to_backend.net, &to_backend.around, Some(LOOKUP));
+        self.push(&group, "to client", to_client.net, &to_client.around, Some(LOOKUP));
+        Ok(())
+    }
+
+    fn bars(&mut self) {
+        let mut bars = Vec::new();
+        for (family, limit) in [("4", 2.0), ("6", 2.4)] {
+            let ours = |row: &&Row| {
+                row.group.starts_with("established, ") && row.baseline.is_some() && {
+                    let kind = row.group.split([' ', ',']).nth(2).unwrap_or_default();
+                    kind.ends_with(family)
+                }
+            };
+            let worst = self.report.rows.iter().filter(ours);
+            let worst = worst.filter_map(|row| Some((self.report.ratio(row)?, row)));
+            if let Some((value, row)) = worst.max_by(|a, b| a.0.total_cmp(&b.0)) {
+                bars.push(Bar {
+                    name: format!(
+                        "IPv{family} packet of a connection, in bare lookups ({}, {})",
+                        row.group, row.name
+                    ),
+                    value,
+                    limit: Limit::AtMost(limit),
+                });
+            }
+        }
+        for name in [case::NOT_OURS_4, case::NOT_OURS_6] {
+            if let Some(value) = self
+                .report
+                .row("packets without a connection", name)
+                .and_then(|row| self.report.ratio(row))
+            {
+                bars.push(Bar {
+                    name: format!("{name}, in bare lookups"),
+                    value,
+                    limit: Limit::AtMost(0.8),
+                });
+            }
+        }
+        for family in ["4", "6"] {
+            let group = format!("new connection, tcp{family} full_nat");
+            if let Some(value) = self.report.row(&group, "SYN").and_then(|row| self.report.ratio(row)) {
+                bars.push(Bar {
+                    name: format!("SYN in full_nat over IPv{family}, in the bare operations it needs"),
+                    value,
+                    limit: Limit::AtMost(1.25),
+                });
+            }
+        }
+        for way in ["to backend", "to client"] {
+            let net = |flows: u32, name: &str| {
+                let group = format!("established, tcp4 full_nat, {flows} flows");
+                self.report.row(&group, name).map(Row::minimum)
+            };
+            if let (Some(few), Some(many), Some(bare_few), Some(bare_many)) = (
+                net(1_000, way),
+                net(1_000_000, way),
+                net(1_000, LOOKUP),
+                net(1_000_000, LOOKUP),
+            ) {
+                bars.push(Bar {
+                    name: format!("added by a million flows, {way}, in what a bare lookup adds"),
+                    value: (many - few) / (bare_many - bare_few),
+                    limit: Limit::AtMost(1.2),
+                });
+            }
+        }
+        if let Some(row) = self.report.row("sizes", "a connection, IPv4") {
+            bars.push(Bar {
+                name: "bytes a connection, IPv4".to_owned(),
+                value: row.minimum(),
+                limit: Limit::AtMost(400.0),
+            });
+        }
+        self.report.bars = bars;
+    }
+}
+
+/// Samples and what the loop around them cost.
+#[derive(Clone, Debug, Default)]
+struct Samples {
+    net: Vec<f64>,
+    around: Vec<f64>,
+}
+
+/// Connections that were opened.
+#[derive(Clone, Debug, Default)]
+struct Opened {
+    first: Samples,
+    answer: Samples,
+    proof: Samples,
+    replies: Vec<crate::kernel::Key>,
+}
+
+impl Samples {
+    fn push(&mut self, net: f64, around: f64) {
+        self.net.push(net);
+        self.around.push(around);
+    }
+
+    /// Both, round by round.
+    fn plus(&self, other: &Self) -> Self {
+        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
+        Self {
+            net: sum(&self.net, &other.net),
+            around: sum(&self.around, &other.around),
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.net.extend(other.net);
+        self.around.extend(other.around);
+    }
+}
+
+fn shuffled(count: u32) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..count).collect();
+    fastrand::Rng::with_seed(u64::from(count)).shuffle(&mut numbers);
+    numbers
+}

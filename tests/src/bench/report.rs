@@ -1,0 +1,380 @@
+//! A benchmark's rows: samples in, a table for people and a JSON document out. Pure but for reading and writing the
+//! document.
+
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+
+/// Version of the JSON document's shape.
+const SCHEMA: u32 = 1;
+
+/// What a row counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Nanoseconds a packet.
+    NsPerPacket,
+    /// Bytes.
+    Bytes,
+    /// Instructions.
+    Instructions,
+    /// A number of something.
+    Count,
+}
+
+impl Unit {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NsPerPacket => "ns",
+            Self::Bytes => "bytes",
+            Self::Instructions => "insns",
+            Self::Count => "",
+        }
+    }
+}
+
+/// One thing that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Rows of one group stand together in the table.
+    pub group: String,
+    /// Its name within the group.
+    pub name: String,
+    /// What the samples count.
+    pub unit: Unit,
+    /// One of each round.
+    pub samples: Vec<f64>,
+    /// What the loop around it cost, one of each round, where there is one; figures are net of it.
+    pub around: Vec<f64>,
+    /// Name of the row, in the same group, that the ratio is taken against.
+    pub baseline: Option<String>,
+}
+
+/// What was promised and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// What is compared.
+    pub name: String,
+    /// What was measured.
+    pub value: f64,
+    /// What it may be.
+    pub limit: Limit,
+}
+
+/// The side of a bar that is good.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+}
+
+/// One run of one benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this shape.
+    pub schema: u32,
+    /// Which benchmark.
+    pub bench: String,
+    /// Where.
+    pub machine: Machine,
+    /// Its rows, in the table's order.
+    pub rows: Vec<Row>,
+    /// Its bars.
+    pub bars: Vec<Bar>,
+}
+
+impl Row {
+    /// The smallest sample, net of the loop's smallest.
+    #[must_use]
+    pub fn minimum(&self) -> f64 {
+        minimum(&self.samples).unwrap_or(f64::NAN) - minimum(&self.around).unwrap_or(0.0)
+    }
+
+    /// The middle sample, net of the loop's middle one.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        median(&self.samples).unwrap_or(f64::NAN) - median(&self.around).unwrap_or(0.0)
+    }
+}
+
+fn minimum(samples: &[f64]) -> Option<f64> {
+    samples.iter().copied().reduce(f64::min)
+}
+
+/// Of an even number of samples: the mean of the middle two.
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    let lower = *sorted.get(sorted.len() / 2 - 1)?;
+    Some(f64::midpoint(lower, upper))
+}
+
+impl Bar {
+    /// Whether it was kept.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        match self.limit {
+            Limit::AtMost(limit) => self.value <= limit,
+            Limit::AtLeast(limit) => self.value >= limit,
+        }
+    }
+}
+
+impl Report {
+    /// An empty report of this machine.
+    #[must_use]
+    pub fn new(bench: &str) -> Self {
+        Self {
+            schema: SCHEMA,
+            bench: bench.to_owned(),
+            machine: Machine::here(),
+            rows: Vec::new(),
+            bars: Vec::new(),
+        }
+    }
+
+    /// The row of this name.
+    #[must_use]
+    pub fn row(&self, group: &str, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.group == group && row.name == name)
+    }
+
+    /// Ratio of a row's minimum to its baseline's.
+    #[must_use]
+    pub fn ratio(&self, row: &Row) -> Option<f64> {
+        let baseline = self.row(&row.group, row.baseline.as_ref()?)?;
+        Some(row.minimum() / baseline.minimum())
+    }
+
+    /// Ratio of the rows' medians.
+    #[must_use]
+    pub fn median_ratio(&self, row: &Row) -> Option<f64> {
+        let baseline = self.row(&row.group, row.baseline.as_ref()?)?;
+        Some(row.median() / baseline.median())
+    }
+
+    /// Writes the document.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Reads a document.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let report: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a document of 'cargo xtask bench'", path.display()))?;
+        ensure!(
+            report.schema == SCHEMA,
+            "{}: schema {}, this version reads {SCHEMA}: measure anew",
+            path.display(),
+            report.schema
+        );
+        Ok(report)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "bench {}: {}", self.bench, self.machine)?;
+        let mut group = "";
+        for row in &self.rows {
+            if row.group != group {
+                group = &row.group;
+                writeln!(
+                    f,
+                    "\n{group:<44} {:>9} {:>9}  {:>7} {:>7}",
+                    "minimum", "median", "ratio", "of medians"
+                )?;
+            }
+            let (minimum, median) = (figure(row.minimum()), figure(row.median()));
+            write!(f, "  {:<42} {minimum:>9} {median:>9}", row.name)?;
+            match (self.ratio(row), self.median_ratio(row), &row.baseline) {
+                (Some(ratio), Some(medians), Some(baseline)) => {
+                    writeln!(
+                        f,
+                        "  {ratio:>7.2} {medians:>7.2}  {} of '{baseline}'",
+                        row.unit.as_str()
+                    )?;
+                }
+                _ => writeln!(f, "  {:>7} {:>7}  {}", "", "", row.unit.as_str())?,
+            }
+        }
+        if !self.bars.is_empty() {
+            writeln!(f, "\nbars")?;
+        }
+        for bar in &self.bars {
+            let (word, limit) = match bar.limit {
+                Limit::AtMost(limit) => ("at most", limit),
+                Limit::AtLeast(limit) => ("at least", limit),
+            };
+            let verdict = if bar.is_met() { "kept" } else { "MISSED" };
+            writeln!(
+                f,
+                "  {verdict:<6} {:<60} {:>8} ({word} {limit})",
+                bar.name,
+                figure(bar.value)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Both runs' rows side by side.
+#[must_use]
+pub(super) fn comparison(before: &Report, after: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "bench {}\nbefore: {}\nafter:  {}",
+        after.bench, before.machine, after.machine
+    );
+    if (&before.machine.processor, &before.machine.kernel) != (&after.machine.processor, &after.machine.kernel) {
+        let _ = writeln!(
+            text,
+            "different machines: only the ratios to each run's own baselines may be compared"
+        );
+    }
+    let mut group = "";
+    for row in &after.rows {
+        if row.group != group {
+            group = &row.group;
+            let _ = writeln!(
+                text,
+                "\n{group:<44} {:>9} {:>9} {:>8}   ratio before, after",
+                "before", "after", "change"
+            );
+        }
+        let Some(old) = before.row(&row.group, &row.name) else {
+            let _ = writeln!(text, "  {:<42} {:>9} {:>9}", row.name, "-", figure(row.minimum()));
+            continue;
+        };
+        let change = (row.minimum() / old.minimum() - 1.0) * 100.0;
+        let _ = write!(
+            text,
+            "  {:<42} {:>9} {:>9} {change:>+7.1}%",
+            row.name,
+            figure(old.minimum()),
+            figure(row.minimum())
+        );
+        let _ = match (before.ratio(old), after.ratio(row)) {
+            (Some(old), Some(new)) => writeln!(text, "   {old:.2} {new:.2}"),
+            _ => writeln!(text),
+        };
+    }
+    for row in &before.rows {
+        if after.row(&row.group, &row.name).is_none() {
+            let _ = writeln!(text, "gone: {}, {}", row.group, row.name);
+        }
+    }
+    text
+}
+
+fn figure(value: f64) -> String {
+    if value.abs() >= 1_000.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, samples: &[f64], baseline: Option<&str>) -> Row {
+        Row {
+            group: "g".to_owned(),
+            name: name.to_owned(),
+            unit: Unit::NsPerPacket,
+            samples: samples.to_vec(),
+            around: Vec::new(),
+            baseline: baseline.map(str::to_owned),
+        }
+    }
+
+    fn report(rows: Vec<Row>) -> Report {
+        Report {
+            rows,
+            ..Report::new("program")
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_minima_and_of_medians() {
+        let report = report(vec![
+            row("lookup", &[40.0, 41.0, 60.0], None),
+            row("packet", &[100.0, 60.0, 123.0], Some("lookup")),
+        ]);
+        assert_eq!(report.ratio(&report.rows[1]), Some(1.5));
+        assert_eq!(report.median_ratio(&report.rows[1]), Some(100.0 / 41.0));
+        assert_eq!(report.ratio(&report.rows[0]), None);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        assert_eq!(
+            row("a", &[4.0, 1.0, 2.0, 9.0], None).median().to_bits(),
+            3.0_f64.to_bits()
+        );
+    }
+
+    #[test]
+    fn figures_are_net_of_the_loop() {
+        let mut row = row("a", &[50.0, 70.0, 90.0], None);
+        row.around = vec![10.0, 20.0, 60.0];
+        assert_eq!((row.minimum() as u32, row.median() as u32), (40, 50));
+    }
+
+    #[test]
+    fn a_document_is_read_as_it_was_written_and_another_schema_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.json");
+        let mut written = report(vec![row("lookup", &[40.5], None)]);
+        written.bars.push(Bar {
+            name: "x".to_owned(),
+            value: 2.0,
+            limit: Limit::AtMost(2.0),
+        });
+        written.write(&path).expect("written");
+        assert_eq!(Report::read(&path).expect("read"), written);
+        written.schema += 1;
+        written.write(&path).expect("written");
+        let error = Report::read(&path).expect_err("another schema").to_string();
+        assert!(error.contains("measure anew"), "{error}");
+    }
+
+    #[test]
+    fn a_comparison_shows_what_changed_what_came_and_what_went() {
+        let before = report(vec![row("a", &[100.0], None), row("gone", &[1.0], None)]);
+        let after = report(vec![row("a", &[80.0], None), row("new", &[5.0], None)]);
+        let text = comparison(&before, &after);
+        for wanted in ["-20.0%", "new", "gone: g, gone"] {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_bar_is_kept_up_to_its_limit() {
+        let bar = |value, limit| Bar {
+            name: String::new(),
+            value,
+            limit,
+        };
+        assert!(bar(2.0, Limit::AtMost(2.0)).is_met() && !bar(2.01, Limit::AtMost(2.0)).is_met());
+        assert!(bar(4.0, Limit::AtLeast(4.0)).is_met() && !bar(3.9, Limit::AtLeast(4.0)).is_met());
+    }
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask bench program` in its quick form: that each packet it times meets the fate it names. No time is judged.
+
+use anyhow::{Context as _, Result, ensure};
+use xlb_tests::bench::{Bench, Effort, Report, run};
+use xlb_tests::require;
+
+#[test]
+fn every_packet_that_the_benchmark_times_does_what_its_row_says() -> Result<()> {
+    require!();
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("program.json");
+    run(Bench::Program, Effort::Quick, Some(path.clone()))?;
+    let report = Report::read(&path)?;
+    for group in [
+        "established, tcp4 full_nat, 1000 flows",
+        "established, udp6 gateway, 1000 flows",
+    ] {
+        for name in ["bare lookup", "to backend", "to client"] {
+            let row = report
+                .row(group, name)
+                .with_context(|| format!("{group}: no row {name}"))?;
+            ensure!(!row.samples.is_empty(), "{group}, {name}: no sample");
+        }
+    }
+    Ok(())
+}
