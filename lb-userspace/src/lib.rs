@@ -8,6 +8,7 @@ pub mod config;
 pub mod dataplane;
 pub mod flows;
 pub mod health;
+mod host;
 pub mod metrics;
 pub mod neigh;
 pub mod object;

@@ -137,8 +137,9 @@ the running state stays as it is"
         log_dropped(&next, by);
         let next = held.numbered(next);
         let changed = next.revision != current.revision;
-        // What the last reload left to be told, or undone, is still work.
-        let generation = if changed || !current.dropped.is_empty() || self.last_error().is_some() {
+        // What the last reload left to be told, or undone, is still work; so is what the host has changed in the warnings.
+        let told = current.dropped.is_empty() && self.last_error().is_none() && next.warnings == current.warnings;
+        let generation = if changed || !told {
             self.take(held, &next).await?
         } else {
             self.snapshot().await?.generation

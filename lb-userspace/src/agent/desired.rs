@@ -13,8 +13,9 @@ pub use overrides::Chosen;
 
 use super::confine;
 use crate::config::write_back::WriteBackError;
-use crate::config::{self, BackendConfig, Config, Diagnostic, Severity};
+use crate::config::{self, BackendConfig, Config, Diagnostic, HostFacts, Severity};
 use crate::health::{Trust, TrustError, look_at_roots};
+use crate::host;
 use crate::view::{Revision, Timestamp};
 
 /// A checked config with its origin.
@@ -32,6 +33,8 @@ pub struct Desired {
     pub warnings: Vec<Diagnostic>,
     /// What its HTTPS checks believe, read with the config.
     pub trust: Trust,
+    /// The host it was checked on, looked at when the file was read.
+    pub host: HostFacts,
     /// Changes that are not in the file.
     pub overrides: Vec<Override>,
     /// Those that the newest reading of the file left no room for, each with the reason.
@@ -83,7 +86,7 @@ impl Desired {
             path: path.to_owned(),
             diagnostics: config::parse_bytes(path, error.as_bytes()).err().unwrap_or_default(),
         })?;
-        Ok(Self::from_text(path, text, Timestamp::now())?.with_what_fits(overrides))
+        Ok(Self::on_host(path, text, Timestamp::now(), host::facts())?.with_what_fits(overrides))
     }
 
     /// The state with those overrides on top that fit; the others are [`Desired::dropped`].
@@ -102,9 +105,13 @@ impl Desired {
         desired
     }
 
-    /// Checks a text that came from `path`.
+    /// Checks a text that came from `path`, for a host of which nothing is known.
     pub fn from_text(path: &Path, text: String, loaded: Timestamp) -> Result<Self, DesiredError> {
-        let (config, warnings) = check(path, &text)?;
+        Self::on_host(path, text, loaded, HostFacts::default())
+    }
+
+    fn on_host(path: &Path, text: String, loaded: Timestamp, host: HostFacts) -> Result<Self, DesiredError> {
+        let (config, warnings) = check(path, &text, &host)?;
         let trust = trust(path, &Trust::default(), &config)?;
         Ok(Self {
             path: path.to_owned(),
@@ -113,6 +120,7 @@ impl Desired {
             config,
             warnings,
             trust,
+            host,
             overrides: Vec::new(),
             dropped: Vec::new(),
             revision: Revision::default(),
@@ -140,7 +148,7 @@ impl Desired {
 
     /// The file with another text, without overrides.
     fn with_text(&self, text: String) -> Result<Self, DesiredError> {
-        let mut next = Self::from_text(&self.path, text, self.loaded)?;
+        let mut next = Self::on_host(&self.path, text, self.loaded, self.host.clone())?;
         next.dropped.clone_from(&self.dropped);
         Ok(next)
     }
@@ -150,7 +158,7 @@ impl Desired {
         let running = overrides
             .iter()
             .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
-        let (config, warnings) = check(&self.path, &running)?;
+        let (config, warnings) = check(&self.path, &running, &self.host)?;
         Ok(Self {
             trust: trust(&self.path, &self.trust, &config)?,
             config,
@@ -194,7 +202,7 @@ fn trust(path: &Path, known: &Trust, config: &Config) -> Result<Trust, DesiredEr
     })
 }
 
-fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
+fn check(path: &Path, text: &str, host: &HostFacts) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
     let look = |file: &Path| {
         let restart = "the running agent reaches only what it was started with (docs/running.md): restart it";
         look_at_roots(file).map_err(|why| {
@@ -205,10 +213,11 @@ fn check(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), DesiredEr
             }
         })
     };
-    let (config, mut found) = config::parse_looking(path, text, &look).map_err(|diagnostics| DesiredError::Check {
-        path: path.to_owned(),
-        diagnostics,
-    })?;
+    let (config, mut found) =
+        config::parse_looking(path, text, &look, host).map_err(|diagnostics| DesiredError::Check {
+            path: path.to_owned(),
+            diagnostics,
+        })?;
     // Hints are for those who write the file: 'xlb check' has them.
     found.retain(|one| one.severity != Severity::Hint);
     Ok((config, found))

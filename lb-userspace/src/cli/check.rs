@@ -14,6 +14,7 @@ use super::output;
 use crate::agent::{DesiredError, address_view};
 use crate::config::{self, Config, Diagnostic};
 use crate::health::{Trust, look_at_roots};
+use crate::host;
 use crate::view::{AddressRole, AddressView, SCHEMA};
 
 /// The next step for a missing VIP that the agent takes care of.
@@ -97,7 +98,7 @@ fn look(args: &CheckArgs) -> CheckView {
             return view;
         }
     };
-    let examined = config::examine(path, &bytes, &look_at_roots);
+    let examined = config::examine(path, &bytes, &look_at_roots, &host::facts());
     view.diagnostics = examined.findings.iter().map(Into::into).collect();
     view.silenced = examined.silenced.iter().map(Into::into).collect();
     if let Some(config) = &examined.config {

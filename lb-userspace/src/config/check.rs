@@ -2,23 +2,26 @@
 
 mod addresses;
 mod clashes;
+mod hints;
+mod host;
 mod probes;
+mod sharing;
 
 use std::net::IpAddr;
 
 use super::codes;
 use super::findings::{Finding, Findings};
 use super::raw::{RawAgent, RawBackend, RawConfig, RawService};
-use super::{AgentConfig, BackendConfig, CheckKind, Config, LookAtRoots, Protocol, ServiceConfig};
-
-/// Lowest port of Linux's default ephemeral range (`ip_local_port_range`).
-const EPHEMERAL_MIN: u16 = 32_768;
+use super::{AgentConfig, BackendConfig, CheckKind, Config, HostFacts, LookAtRoots, Protocol, ServiceConfig};
 
 /// Reports everything that is wrong with keys taken together.
-pub(super) fn check(raw: &RawConfig, look: LookAtRoots<'_>, found: &mut Findings) {
+pub(super) fn check(raw: &RawConfig, look: LookAtRoots<'_>, host: &HostFacts, found: &mut Findings) {
     ranges(&raw.agent, found);
     addresses::check(raw, found);
     clashes::check(raw, found);
+    sharing::check(raw, found);
+    hints::check(raw, found);
+    host::check(raw, host, found);
     probes::check(raw, look, found);
     sizes(raw, found);
     for service in &raw.services {
@@ -122,13 +125,6 @@ fn ranges(agent: &RawAgent, found: &mut Findings) {
         };
         found.add(finding.help("set both so that no port is in both"));
     }
-    if let Some(place) = snat_at.as_ref().filter(|_| snat.max >= EPHEMERAL_MIN) {
-        let message = format!("snat_ports {snat} reach into the host's ephemeral ports ({EPHEMERAL_MIN} and up)");
-        let finding = Finding::new(&codes::SNAT_EPHEMERAL, message, place.clone(), "reaches into them");
-        found.add(finding.help(format!(
-            "run 'sysctl -w net.ipv4.ip_local_reserved_ports={snat}', or end below {EPHEMERAL_MIN}"
-        )));
-    }
 }
 
 fn sizes(raw: &RawConfig, found: &mut Findings) {
@@ -190,7 +186,7 @@ fn families(service: &RawService, found: &mut Findings) {
                 &codes::FAMILY_WITHOUT_BACKEND,
                 message,
                 vip.span.clone(),
-                "clients would find no backend",
+                "its packets are dropped (no_backend)",
             );
             found.add(finding.help(format!("add an {} backend, or remove this VIP", family(vip.value))));
         } else if backends.all(|backend| backend.weight == 0) && all_read {

@@ -93,8 +93,6 @@ codes! {
         "The same address and internal port stands twice in one service. To give a backend a larger share, raise its weight.";
     NAME_CLASH = "XLB0205" Error "name used twice"
         "Services have unique names, and backends have unique names in their service: commands and metrics tell them apart by name.";
-    FAMILY_WITHOUT_BACKEND = "XLB0206" Error "VIP family without a backend"
-        "xlb does not translate between IPv4 and IPv6: clients of this VIP would find no backend. Add a backend of this family or take the VIP out.";
     RANGES_OVERLAP = "XLB0207" Error "snat_ports and check_ports overlap"
         "Health probes bind to check_ports. A port in both could be claimed for a client's connection, and XDP would take the probe's answer.";
     VIP_IS_BACKEND = "XLB0208" Error "VIP that is a backend's address"
@@ -121,6 +119,10 @@ codes! {
         "Only warnings and hints can be silenced: a config with an error cannot work. XLB0310 cannot be silenced either; remove the silence that it is about.";
     SILENCE_WITHOUT_REASON = "XLB0222" Error "silence without a reason"
         "Whoever reads the file next must learn why a warning is meant to be so. Write it as reason.";
+    HTTP_IN_SNAT = "XLB0223" Error "the agent's own listener inside snat_ports"
+        "XDP takes what is sent to snat_ports of a SNAT address, so that nobody could reach the agent's listener (http) there. Give it another port, or an address that is no SNAT address.";
+    PORT_IGNORED = "XLB0224" Error "mode that would ignore the internal port"
+        "The dsr modes change a packet's way and leave its ports alone: it would arrive at the service port. Only full_nat and gateway translate to another internal port.";
     ROOTS_UNUSABLE = "XLB0240" Error "roots that cannot be used"
         "The file is not there, cannot be read, or holds something else than certificates in PEM. The agent reads it when a config is applied; a reload reads it again.";
     OTHER_PORT = "XLB0241" Error "check of another port than the traffic"
@@ -131,14 +133,28 @@ codes! {
         "The agent starts and forwards nothing.";
     UDP_CHECK = "XLB0303" Warning "UDP service checked over TCP"
         "The probe connects to the internal port over TCP, which says nothing about UDP on the same port. Keep it only if the backend serves both.";
-    SNAT_EPHEMERAL = "XLB0304" Warning "snat_ports reach into the ephemeral range"
-        "Linux gives the host's own connections ports from 32768 to 60999 by default. XDP would take the answers to those that share a port with a client's connection. Reserve the range with the sysctl net.ipv4.ip_local_reserved_ports, or move it.";
+    SNAT_EPHEMERAL = "XLB0304" Warning Host "snat_ports reach into the ephemeral range"
+        "The kernel gives the host's own connections ports of net.ipv4.ip_local_port_range, 32768 to 60999 by default. XDP takes what is sent to snat_ports of a SNAT address, so that the host's own connections from such a port fail. Reserve the range with the sysctl net.ipv4.ip_local_reserved_ports, as the finding writes it, or move it.";
     NO_WEIGHT = "XLB0305" Warning "all weights are 0"
         "No backend of this family takes new connections.";
     BACKEND_UNUSED = "XLB0306" Warning "backend of a family without a VIP"
         "The service has no VIP of this backend's family, so that the backend gets no traffic.";
     SILENCE_UNUSED = "XLB0310" Warning "silence that silences nothing"
         "The finding that this silence names is not there (any more), or it is about another object. Remove the silence, so that it does not hide a later mistake. One of a service also covers its backends; one of [agent] covers [agent] only.";
+    SHARED_BACKEND = "XLB0311" Warning "backend port behind two services"
+        "Two services send to the same backend address, internal port and protocol. In full_nat their flows never collide, because each has a SNAT tuple of its own, but the two share the SNAT ports towards that port, and the backend sees no difference between them: its health, its logs and its limits are one. Two services in gateway mode would mix their replies, which is an error (XLB0210). Let the backend listen on a second port, or silence this with a reason.";
+    GATEWAY_VIPS = "XLB0312" Warning "two VIPs on one backend port in gateway mode"
+        "In gateway mode a reply shows the backend's address and port and the client's, but not the VIP. While a client has a connection to one VIP, a new one to another VIP from the same source port to the same backend is dropped and counted as gateway_tuple_in_use; nothing is ever mixed. In full_nat SNAT ports tell them apart. Otherwise give each VIP a service with an internal port of its own.";
+    FAMILY_WITHOUT_BACKEND = "XLB0313" Warning "VIP family without a backend"
+        "xlb does not translate between IPv4 and IPv6: until a backend of this family is added, packets to this VIP are dropped and counted as no_backend, as those of a service without any backends are. Add a backend of this family or take the VIP out.";
+    LISTENER_IN_SNAT = "XLB0314" Warning Host "listener of the host inside snat_ports"
+        "XDP takes what is sent to snat_ports of a SNAT address, so that a server of this host that listens there cannot be reached on it. Let it listen on another port, or on an address that is no SNAT address, or move snat_ports.";
+    LISTENER_BEHIND_VIP = "XLB0316" Warning Host "listener of the host behind a VIP"
+        "A server of this host listens on the very VIP and port of a service. XDP takes the packets, so that it gets none of them as long as xlb runs. Stop it, or let it listen on another address.";
+    PLAIN_CHECK = "XLB0401" Hint "plain HTTP check of a TLS port"
+        "Clients dial this service port with TLS by custom, and xlb passes TLS through to the backends. A check in plain HTTP fails on a backend that wants TLS, and never sees an expired certificate on one that takes both. Check it with https = { ... }.";
+    SAME_PORT = "XLB0402" Hint "full_nat without a port to translate"
+        "Every internal port is the service port. Where the backends can route their answers through this node, gateway mode saves the SNAT ports and half of the translation, and the backends see the clients' addresses. Where they cannot, full_nat is right.";
 }
 
 /// The code with this id, in any case.

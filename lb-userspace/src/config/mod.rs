@@ -10,6 +10,7 @@ mod codes;
 mod diagnostic;
 mod examples;
 mod findings;
+pub mod host;
 mod model;
 mod probe;
 mod raw;
@@ -36,6 +37,7 @@ pub use agent::{DEFAULT_HTTP, DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 pub use codes::{CODES, Code, explain};
 pub use diagnostic::{Diagnostic, Severity};
 pub use examples::{Example, example};
+pub use host::{HostFacts, Listener};
 pub use model::{
     AdminState, AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic,
     PortRange, Protocol, Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
@@ -57,13 +59,14 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<D
 /// # Errors
 /// As [`parse`].
 pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    examine(path, bytes, &|_| Ok(())).into_result()
+    examine(path, bytes, &|_| Ok(()), &HostFacts::default()).into_result()
 }
 
 /// Says what is wrong with a file of roots that the config names.
 pub type LookAtRoots<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
-/// [`parse`], which has no eyes of its own, with somebody who looks at the files that the config names.
+/// [`parse`], which has no eyes of its own, with somebody who looks at the files that the config names, and with what is known
+/// of the host.
 ///
 /// # Errors
 /// As [`parse`].
@@ -71,8 +74,9 @@ pub fn parse_looking(
     path: &Path,
     text: &str,
     look: LookAtRoots<'_>,
+    host: &HostFacts,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    examine(path, text.as_bytes(), look).into_result()
+    examine(path, text.as_bytes(), look, host).into_result()
 }
 
 /// All that can be said about a file.
@@ -96,7 +100,7 @@ impl Examined {
 }
 
 /// Parses and checks a file's bytes, which need not be UTF-8. `path` is named in diagnostics only.
-pub fn examine(path: &Path, bytes: &[u8], look: LookAtRoots<'_>) -> Examined {
+pub fn examine(path: &Path, bytes: &[u8], look: LookAtRoots<'_>, host: &HostFacts) -> Examined {
     let file = path.to_string_lossy();
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -104,7 +108,7 @@ pub fn examine(path: &Path, bytes: &[u8], look: LookAtRoots<'_>) -> Examined {
     };
     let mut found = Findings::default();
     let raw = read(text, &mut found);
-    check::check(&raw, look, &mut found);
+    check::check(&raw, look, host, &mut found);
     if found.has(&codes::SYNTAX) {
         found.forget_missing();
     }

@@ -51,6 +51,8 @@ pub(super) struct RawService {
     pub(super) port: Option<Located<u16>>,
     pub(super) protocol: Protocol,
     pub(super) mode: Mode,
+    /// The mode of a later release that it asks for, as refused.
+    pub(super) dsr: Option<Located<String>>,
     pub(super) internal_port: Option<Located<u16>>,
     pub(super) check: Option<Located<Check>>,
     pub(super) on_miss: OnMiss,

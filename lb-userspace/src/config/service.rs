@@ -34,6 +34,11 @@ const MODES: &[(&str, Option<Mode>)] = &[
 /// Reads one `[[service]]`.
 pub(super) fn service(table: &DeTable<'_>, span: Span, found: &mut Findings) -> RawService {
     let mut section = Section::new(table, span, "[[service]]");
+    let (mode, dsr) = match section.read("mode", found, mode) {
+        Some(Asked::Mode(mode)) => (mode, None),
+        Some(Asked::Later(word)) => (Mode::FullNat, Some(word)),
+        None => (Mode::FullNat, None),
+    };
     let raw = RawService {
         name: section.require("name", "name = \"web\"", found, |value, found| {
             name(value, NameOf::Service, found)
@@ -49,7 +54,8 @@ pub(super) fn service(table: &DeTable<'_>, span: Span, found: &mut Findings) -> 
         protocol: section
             .read("protocol", found, |value, found| reader::word(value, PROTOCOLS, found))
             .unwrap_or(Protocol::Tcp),
-        mode: section.read("mode", found, mode).unwrap_or(Mode::FullNat),
+        mode,
+        dsr,
         internal_port: section.read("internal_port", found, |value, found| {
             reader::port(value, "the internal port", found)
         }),
@@ -115,15 +121,21 @@ fn name(value: &Value<'_>, of: NameOf, found: &mut Findings) -> Option<Located<S
     None
 }
 
-fn mode(value: &Value<'_>, found: &mut Findings) -> Option<Mode> {
-    let read = reader::word(value, MODES, found)?;
-    if read.is_none() {
-        let text = value.get_ref().as_str().unwrap_or_default();
-        let message = format!("mode {text} is not in this release");
-        let finding = Finding::new(&codes::NOT_IN_RELEASE, message, value.span(), "comes later");
-        let use_now = "use \"full_nat\" (no change on the backends) or \"gateway\" (they route through xlb)";
-        let ports = "dsr modes leave ports alone and would ignore an internal port that differs from the service port";
-        found.add(finding.help(format!("{use_now}; {ports}")));
+/// What `mode` asks for.
+enum Asked {
+    Mode(Mode),
+    /// A mode of a later release, refused.
+    Later(Located<String>),
+}
+
+fn mode(value: &Value<'_>, found: &mut Findings) -> Option<Asked> {
+    if let Some(mode) = reader::word(value, MODES, found)? {
+        return Some(Asked::Mode(mode));
     }
-    read
+    let word = reader::text(value, found)?;
+    let message = format!("mode {} is not in this release", word.value);
+    let finding = Finding::new(&codes::NOT_IN_RELEASE, message, value.span(), "comes later");
+    let use_now = "use \"full_nat\" (no change on the backends) or \"gateway\" (they route through xlb)";
+    found.add(finding.help(use_now));
+    Some(Asked::Later(word))
 }

@@ -27,6 +27,7 @@ pub(super) fn check(raw: &RawConfig, found: &mut Findings) {
     roles(raw, found);
     snat(raw, found);
     listener(raw, found);
+    listener_in_snat_ports(raw, found);
 }
 
 fn all(raw: &RawConfig) -> impl Iterator<Item = &Located<IpAddr>> {
@@ -177,4 +178,30 @@ fn listener(raw: &RawConfig, found: &mut Findings) {
         };
         found.add(finding.help("set [agent] http to another port or to \"127.0.0.1:9180\""));
     }
+}
+
+/// The agent's own HTTP listener stays out of the ports that XDP takes.
+fn listener_in_snat_ports(raw: &RawConfig, found: &mut Findings) {
+    let range = raw.agent.snat_ports.0;
+    let Some(http) = raw.agent.http.value.filter(|http| range.contains(http.port())) else {
+        return;
+    };
+    let snat = raw.agent.snat_addresses.iter().find(|snat| snat.value == http.ip());
+    if snat.is_none() && !http.ip().is_unspecified() {
+        return;
+    }
+    let message = format!("the agent's own HTTP listener {http} is inside snat_ports {range}");
+    let (place, other) = match &raw.agent.snat_ports.1 {
+        // The default listener stands nowhere.
+        Some(ports) if raw.agent.http.span.is_empty() => (ports.clone(), None),
+        ports => (raw.agent.http.span.clone(), ports.clone()),
+    };
+    let finding = Finding::new(&codes::HTTP_IN_SNAT, message, place, "XDP takes what is sent there");
+    let finding = other
+        .into_iter()
+        .fold(finding, |finding, ports| finding.and(ports, "snat_ports"));
+    let finding = snat.into_iter().fold(finding, |finding, snat| {
+        finding.and(snat.span.clone(), "the SNAT address")
+    });
+    found.add(finding.help("set [agent] http to a port outside of snat_ports, or to \"127.0.0.1:9180\""));
 }

@@ -228,7 +228,7 @@ pub(super) static SERVICE: Section = Section {
             "vip",
             Kind::Addresses,
             "required",
-            "Addresses that clients dial. Each needs a backend of its family: xlb does not translate between IPv4 and IPv6.",
+            "Addresses that clients dial. xlb does not translate between IPv4 and IPv6: one without a backend of its family drops its packets (`no_backend`).",
         ),
         key(
             "port",

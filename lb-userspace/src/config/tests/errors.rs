@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{SMALL, parse, parse_bytes, shown};
-use crate::config::{CODES, Diagnostic, examine, parse_looking};
+use crate::config::{CODES, Diagnostic, HostFacts, Listener, PortRange, Protocol, examine, parse_looking};
 
 fn found(text: &str) -> Vec<Diagnostic> {
     match parse(Path::new("xlb.toml"), text) {
@@ -16,7 +16,7 @@ fn found(text: &str) -> Vec<Diagnostic> {
 #[test]
 fn what_is_silenced_keeps_its_finding_and_its_reason() {
     let text = SMALL.replace("port = 80\n", "port = 53\nprotocol = \"udp\"\ncheck = { tcp = {} }\n");
-    let examine = |text: &str| examine(Path::new("x"), text.as_bytes(), &|_| Ok(()));
+    let examine = |text: &str| examine(Path::new("x"), text.as_bytes(), &|_| Ok(()), &HostFacts::default());
     let loud = examine(&text);
     assert!(loud.findings.iter().any(|one| one.code == "XLB0303"), "{loud:?}");
     let silence = "check = { tcp = {} }\nsilence = [{ code = \"xlb0303\", reason = \"both protocols\" }]\n";
@@ -44,6 +44,7 @@ macro_rules! files {
             $(reached.extend(found($text).iter().map(|one| one.code));)+
             reached.extend(parse_bytes(Path::new("x"), b"\xff").expect_err("not UTF-8").iter().map(|one| one.code));
             reached.extend(without_roots().iter().map(|one| one.code));
+            reached.extend(on_a_host(LISTENED_ON).iter().map(|one| one.code));
             let missing: Vec<&str> = CODES.iter().map(|code| code.id).filter(|id| !reached.contains(id)).collect();
             assert_eq!(missing, Vec::<&str>::new());
         }
@@ -140,6 +141,143 @@ port = 80
 mode = "dsr_ipip"
 internal_port = 8080
 backend = [{ address = "10.0.0.11" }]
+"#;
+
+    a_mode_that_would_ignore_an_internal_port_is_said_with_both_places: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+mode = "dsr_l2"
+internal_port = 80
+[[service.backend]]
+address = "10.0.0.11"
+[[service.backend]]
+address = "10.0.0.12"
+port = 8080
+"#;
+
+    a_backend_port_behind_two_services_is_said_once_a_pair: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+internal_port = 8080
+backend = [{ address = "10.0.0.11" }, { address = "10.0.0.12" }, { address = "10.0.0.13", port = 81 }]
+[[service]]
+name = "shop"
+vip = "203.0.113.11"
+port = 80
+internal_port = 8080
+backend = [{ address = "10.0.0.11" }, { address = "10.0.0.12" }, { address = "10.0.0.13", port = 82 }]
+[[service]]
+name = "routed"
+vip = "203.0.113.12"
+port = 80
+mode = "gateway"
+backend = [{ address = "10.0.0.13", port = 82 }]
+[[service]]
+name = "udp"
+vip = "203.0.113.13"
+port = 80
+protocol = "udp"
+internal_port = 8080
+backend = [{ address = "10.0.0.11" }]
+"#;
+
+    two_vips_of_a_family_in_gateway_mode_are_said: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = ["203.0.113.10", "2001:db8::10", "203.0.113.11", "203.0.113.12"]
+port = 80
+mode = "gateway"
+backend = [{ address = "10.0.0.11" }, { address = "2001:db8:1::11" }]
+[[service]]
+name = "nat"
+vip = ["203.0.113.13", "203.0.113.14"]
+port = 80
+backend = [{ address = "10.0.0.12", port = 8080 }]
+"#;
+
+    a_plain_check_of_a_tls_port_is_a_hint: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 443
+internal_port = 8443
+check = { http = {} }
+backend = [{ address = "10.0.0.11" }]
+[[service]]
+name = "amqps"
+vip = "203.0.113.10"
+port = 5671
+internal_port = 5672
+check = { tcp = {} }
+[[service.backend]]
+address = "10.0.0.12"
+check = { http = {}, port = 15672, other_port = true }
+[[service.backend]]
+address = "10.0.0.13"
+check = { http = { path = "/up" } }
+"#;
+
+    an_internal_port_that_is_the_service_port_is_a_hint: r#"
+[agent]
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11" }]
+[[service]]
+name = "written"
+vip = "203.0.113.11"
+port = 80
+internal_port = 80
+backend = [{ address = "10.0.0.12" }, { address = "10.0.0.13", port = 80 }]
+[[service]]
+name = "one-differs"
+vip = "203.0.113.12"
+port = 80
+backend = [{ address = "10.0.0.14" }, { address = "10.0.0.15", port = 8080 }]
+[[service]]
+name = "routed"
+vip = "203.0.113.13"
+port = 80
+mode = "gateway"
+backend = [{ address = "10.0.0.16" }]
+"#;
+
+    the_agents_own_listener_inside_snat_ports_is_refused: r#"
+[agent]
+interfaces = ["eth0"]
+snat_addresses = ["10.0.0.1"]
+snat_ports = "12000-20000"
+http = "10.0.0.1:12000"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+"#;
+
+    the_default_listener_on_every_address_is_inside_the_default_snat_ports_too: r#"
+[agent]
+interfaces = ["eth0"]
+http = "[::]:12000"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
 "#;
 
     ports_of_0_are_refused: r#"
@@ -409,15 +547,128 @@ port = 443
 check = { https = { roots = "/etc/ca.pem" } }
 backend = [{ address = "10.0.0.11" }, { address = "10.0.0.12", check = { https = { roots = "/etc/ca.pem" } } }]
 "#;
-    parse_looking(Path::new("xlb.toml"), text, &|_| {
-        Err("No such file or directory".to_owned())
-    })
+    parse_looking(
+        Path::new("xlb.toml"),
+        text,
+        &|_| Err("No such file or directory".to_owned()),
+        &HostFacts::default(),
+    )
     .expect_err("no file")
 }
 
 #[test]
 fn roots_that_are_not_there_are_said_once_with_the_check_that_needs_them() {
     insta::assert_snapshot!(shown(&without_roots()));
+}
+
+/// Its interface has 10.0.0.1 and the VIP.
+const LISTENED_ON: &str = r#"
+[agent]
+interfaces = ["eth0"]
+snat_ports = "10240-32767"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+"#;
+
+/// What is found on a host with a small range, something reserved, and servers of all kinds.
+fn on_a_host(text: &str) -> Vec<Diagnostic> {
+    let at = |protocol, at: &str| Listener {
+        protocol,
+        at: at.parse().expect("an address and port"),
+    };
+    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    let address = |interface: &str, address: &str| (interface.to_owned(), address.parse().expect("an address"));
+    let host = HostFacts {
+        ephemeral: Some(PortRange {
+            min: 20_000,
+            max: 60_999,
+        }),
+        reserved: Some(vec![
+            PortRange { min: 5_000, max: 5_000 },
+            PortRange {
+                min: 30_000,
+                max: 30_010,
+            },
+        ]),
+        listeners: Some(vec![
+            at(tcp, "127.0.0.1:12000"),
+            at(tcp, "10.0.0.1:12001"),
+            at(udp, "0.0.0.0:12002"),
+            at(udp, "[::]:12003"),
+            at(tcp, "10.9.9.9:12004"),
+            at(tcp, "0.0.0.0:9999"),
+            at(tcp, "203.0.113.10:80"),
+            at(udp, "203.0.113.10:80"),
+            at(tcp, "0.0.0.0:80"),
+            at(tcp, "10.0.0.1:12005"),
+            at(tcp, "10.0.0.1:12006"),
+        ]),
+        addresses: Some(vec![
+            address("lo", "127.0.0.1"),
+            address("eth0", "10.0.0.1"),
+            address("eth0", "203.0.113.10"),
+            address("eth9", "10.9.9.9"),
+        ]),
+    };
+    let examined = examine(Path::new("xlb.toml"), text.as_bytes(), &|_| Ok(()), &host);
+    examined.findings
+}
+
+#[test]
+fn what_clashes_with_the_host_is_said_with_the_sysctl_that_helps() {
+    insta::assert_snapshot!(shown(&on_a_host(LISTENED_ON)));
+}
+
+#[test]
+fn nothing_is_said_of_a_host_whose_range_is_reserved_and_which_is_not_known_otherwise() {
+    let host = HostFacts {
+        ephemeral: Some(PortRange {
+            min: 1_024,
+            max: 65_535,
+        }),
+        reserved: Some(vec![PortRange {
+            min: 10_240,
+            max: 32_767,
+        }]),
+        ..HostFacts::default()
+    };
+    let examined = examine(Path::new("xlb.toml"), LISTENED_ON.as_bytes(), &|_| Ok(()), &host);
+    assert_eq!(examined.findings, []);
+}
+
+#[test]
+fn a_shared_backend_can_be_silenced_at_either_service() {
+    let text = r#"
+agent.interfaces = ["eth0"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+@web@
+[[service]]
+name = "shop"
+vip = "203.0.113.11"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080 }]
+@shop@
+"#;
+    let silence = "silence = [{ code = \"XLB0311\", reason = \"one server, two names\" }]";
+    for (place, other) in [("@web@", "@shop@"), ("@shop@", "@web@")] {
+        assert_eq!(found(&text.replace(place, silence).replace(other, "")), [], "{place}");
+    }
+    let loud = found(&text.replace("@web@", "").replace("@shop@", ""));
+    assert_eq!(loud.iter().map(|one| one.code).collect::<Vec<_>>(), ["XLB0311"]);
+}
+
+#[test]
+fn a_silence_of_what_depends_on_the_host_is_not_called_unused() {
+    let silence = "interfaces = [\"eth0\"]\nsilence = [{ code = \"XLB0314\", reason = \"a lab\" }]\n";
+    let text = SMALL.replace("interfaces = [\"eth0\"]\n", silence);
+    assert_eq!(found(&text), []);
 }
 
 #[test]

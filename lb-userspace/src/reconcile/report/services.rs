@@ -90,6 +90,7 @@ fn service_view(
     let state = match (wanted().any(takes_flows), wanted().all(takes_flows)) {
         (false, _) => ServiceState::Down,
         (true, false) => ServiceState::Degraded,
+        (true, true) if !every_vip_has_a_backend(&service.vips, &backends) => ServiceState::Degraded,
         (true, true) if all_down.iter().any(|down| down.panic == Panic::UseAll.as_str()) => ServiceState::Degraded,
         (true, true) => ServiceState::Up,
     };
@@ -106,6 +107,15 @@ fn service_view(
         rates,
         backends,
     }
+}
+
+/// xlb does not translate between families: a VIP without a backend of its own drops its packets.
+fn every_vip_has_a_backend(vips: &[IpAddr], backends: &[BackendView]) -> bool {
+    let of = |vip: IpAddr| {
+        let mut there = backends.iter().filter(|backend| backend.state != BackendState::Removed);
+        there.any(|backend| backend.address.is_ipv4() == vip.is_ipv4())
+    };
+    vips.iter().all(|vip| of(*vip))
 }
 
 fn all_down(snapshot: &Snapshot, service: &str) -> Vec<AllDownView> {

@@ -225,3 +225,20 @@ fn a_service_in_panic_is_degraded_and_says_so() {
             .starts_with("PANIC: service web: every IPv4 backend is down since")
     );
 }
+
+#[test]
+fn a_vip_of_a_family_without_backends_degrades_its_service_and_the_warning_names_it() {
+    let text = CONFIG.replacen("[\"203.0.113.10\"]", "[\"203.0.113.10\", \"2001:db8::10\"]", 1);
+    let mut fixture = Fixture::new(&text);
+    fixture.probe("web/a", &PortVerdict::Open, 1, 1);
+    fixture.probe("web/10.0.0.12:9000", &PortVerdict::Open, 1, 1);
+    let view = view(&mut fixture);
+    let web = view.services.iter().find(|service| service.name == "web").expect("web");
+    assert_eq!(web.state, ServiceState::Degraded);
+    let warning = view.warnings.iter().find(|warning| warning.code == "config_warning");
+    let message = warning.map(|warning| warning.message.as_str()).expect("a warning");
+    assert!(
+        message.contains("XLB0313 service web: VIP 2001:db8::10 has no IPv6 backend"),
+        "{message}"
+    );
+}
