@@ -3,18 +3,20 @@
 //! Runtime changes are made to the text in memory by the same code that writes the file, so they pass the same checks.
 
 mod change;
+mod error;
 mod overrides;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use change::{Change, Override};
+pub use error::DesiredError;
+use error::Misfit;
 pub use overrides::Chosen;
 
 use super::confine;
-use crate::config::write_back::WriteBackError;
-use crate::config::{self, BackendConfig, Config, Diagnostic, HostFacts, Severity};
-use crate::health::{Trust, TrustError, look_at_roots};
+use crate::config::{self, BackendConfig, Config, Diagnostic, HostFacts, ServiceConfig, Severity};
+use crate::health::{Trust, look_at_roots};
 use crate::host;
 use crate::view::{Revision, Timestamp};
 
@@ -41,38 +43,6 @@ pub struct Desired {
     pub dropped: Vec<(Override, String)>,
     /// Which of the agent's desired states it is.
     pub revision: Revision,
-}
-
-/// Why there is no desired state.
-#[derive(Debug, thiserror::Error)]
-pub enum DesiredError {
-    /// The file cannot be read.
-    #[error("config {}: {source}; next: name another file, or 'ls -l {}'", path.display(), path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The check found errors.
-    #[error("config {}: {} error(s)\n{}", path.display(), errors(diagnostics).count(), rendered(diagnostics))]
-    Check {
-        /// The file.
-        path: PathBuf,
-        /// Everything it found.
-        diagnostics: Vec<Diagnostic>,
-    },
-    /// What an HTTPS check should believe cannot be used.
-    #[error("config {}: {source}", path.display())]
-    Trust {
-        /// The config file.
-        path: PathBuf,
-        /// What is wrong.
-        source: TrustError,
-    },
-    /// A change does not fit the config.
-    #[error("{0}")]
-    Change(#[from] WriteBackError),
 }
 
 impl Desired {
@@ -139,11 +109,28 @@ impl Desired {
 
     /// The state after one more change that is not to be written.
     pub fn with_override(&self, change: Override) -> Result<Self, DesiredError> {
+        // It must fit what runs, whatever is left of it.
+        let text = change.change.apply(&self.running_text()?)?;
         let mut overrides = self.overrides.clone();
-        // Drain and ready in turns would grow the list without end.
-        overrides.retain(|earlier| !change.change.replaces(&earlier.change));
+        // Drain and ready in turns would grow the list without end, and so would coming and going.
+        if let Some(object) = change.change.removes() {
+            overrides.retain(|earlier| !self.is_about(&earlier.change, &object));
+            let undone = self.with_overrides(overrides.clone());
+            if let Ok(undone) = undone
+                && check(&self.path, &text, &self.host).is_ok_and(|(config, _)| config == undone.config)
+            {
+                return Ok(undone);
+            }
+        } else {
+            overrides.retain(|earlier| !change.change.replaces(&earlier.change));
+        }
         overrides.push(change);
         self.with_overrides(overrides)
+    }
+
+    /// The config as it runs, as text.
+    fn running_text(&self) -> Result<String, DesiredError> {
+        apply_all(&self.text, &self.overrides, self)
     }
 
     /// The file with another text, without overrides.
@@ -155,9 +142,7 @@ impl Desired {
 
     /// The same file with these overrides on top.
     fn with_overrides(&self, overrides: Vec<Override>) -> Result<Self, DesiredError> {
-        let running = overrides
-            .iter()
-            .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
+        let running = apply_all(&self.text, &overrides, self)?;
         let (config, warnings) = check(&self.path, &running, &self.host)?;
         Ok(Self {
             trust: trust(&self.path, &self.trust, &config)?,
@@ -173,9 +158,14 @@ impl Desired {
         (&self.text, &self.overrides, &self.trust) == (&other.text, &other.overrides, &other.trust)
     }
 
+    /// A service by its name.
+    pub fn service(&self, name: &str) -> Option<&ServiceConfig> {
+        self.config.services.iter().find(|known| known.name == name)
+    }
+
     /// A backend by its name, or by its `address:port`.
     pub fn backend(&self, service: &str, backend: &str) -> Option<&BackendConfig> {
-        let service = self.config.services.iter().find(|known| known.name == service)?;
+        let service = self.service(service)?;
         let by_name = service.backends.iter().find(|known| known.name == backend);
         by_name.or_else(|| {
             let target = |known: &&BackendConfig| SocketAddr::new(known.address, known.port).to_string() == backend;
@@ -185,13 +175,27 @@ impl Desired {
 
     /// (name, address:port) of each backend of a service.
     pub fn backends_of(&self, service: &str) -> Vec<(String, SocketAddr)> {
-        let found = self.config.services.iter().find(|known| known.name == service);
-        let backends = found.map_or(&[][..], |known| &known.backends[..]);
+        let backends = self.service(service).map_or(&[][..], |known| &known.backends[..]);
         backends
             .iter()
             .map(|backend| (backend.name.clone(), SocketAddr::new(backend.address, backend.port)))
             .collect()
     }
+}
+
+/// A text with changes made to it, one after another. `named` knows what they are about.
+fn apply_all(text: &str, changes: &[Override], named: &Desired) -> Result<String, DesiredError> {
+    changes.iter().try_fold(text.to_owned(), |text, change| {
+        change.change.apply(&text).map_err(|why| {
+            let view = named.override_view(change);
+            DesiredError::Misfit(Box::new(Misfit {
+                what: format!("{} {}", view.what(), view.object()),
+                service: view.service,
+                by: view.by,
+                why,
+            }))
+        })
+    })
 }
 
 /// What the config's HTTPS checks believe; what is `known` is not read again.
@@ -221,13 +225,4 @@ fn check(path: &Path, text: &str, host: &HostFacts) -> Result<(Config, Vec<Diagn
     // Hints are for those who write the file: 'xlb check' has them.
     found.retain(|one| one.severity != Severity::Hint);
     Ok((config, found))
-}
-
-fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
-    diagnostics.iter().filter(|found| found.severity == Severity::Error)
-}
-
-fn rendered(diagnostics: &[Diagnostic]) -> String {
-    let each: Vec<&str> = diagnostics.iter().map(|found| found.rendered.trim_end()).collect();
-    each.join("\n")
 }

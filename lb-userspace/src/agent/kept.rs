@@ -202,9 +202,9 @@ fn io_error(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> KeepEr
 mod tests {
     use super::*;
     use crate::agent::Change;
-    use crate::config::AdminState;
     use crate::config::write_back::BackendSetting;
-    use crate::view::Timestamp;
+    use crate::config::{AdminState, Mode};
+    use crate::view::{BackendSpec, CheckSpec, ServiceSpec, Timestamp};
 
     fn overrides() -> Vec<Override> {
         let changes = [
@@ -228,6 +228,26 @@ mod tests {
             Change::Remove {
                 service: "dns".to_owned(),
                 backend: "10.0.0.1:53".to_owned(),
+            },
+            Change::AddService {
+                service: ServiceSpec {
+                    name: "mail".to_owned(),
+                    vip: vec!["203.0.113.10".parse().expect("an address")],
+                    port: 25,
+                    protocol: None,
+                    mode: Some(Mode::FullNat),
+                    internal_port: Some(2525),
+                    check: Some(CheckSpec::Tcp {}),
+                    backends: vec![BackendSpec {
+                        name: None,
+                        address: "10.0.0.9".parse().expect("an address"),
+                        port: None,
+                        weight: Some(0),
+                    }],
+                },
+            },
+            Change::RemoveService {
+                service: "old".to_owned(),
             },
         ];
         let by_us = |change| Override {

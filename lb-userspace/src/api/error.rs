@@ -26,7 +26,7 @@ const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::Exists | ErrorCode::NotWritable => StatusCode::CONFLICT,
+        ErrorCode::Exists | ErrorCode::NotWritable | ErrorCode::OverrideInTheWay => StatusCode::CONFLICT,
         ErrorCode::RevisionMoved => StatusCode::PRECONDITION_FAILED,
         ErrorCode::BadConfig => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::ApplyFailed => StatusCode::INTERNAL_SERVER_ERROR,

@@ -59,6 +59,8 @@ impl ApiState {
 /// Serves everything on the Unix socket, until the process ends.
 pub async fn serve_unix(listener: UnixListener, state: ApiState) {
     let routes = reading()
+        .route("/v1/services", post(write::add_service))
+        .route("/v1/services/{service}", delete(write::remove_service))
         .route("/v1/backends", post(write::add_backend))
         .route(
             "/v1/services/{service}/backends/{backend}",
@@ -99,7 +101,7 @@ async fn unknown(method: Method, uri: Uri) -> Failure {
         code: ErrorCode::NotFound,
         message: format!("{method} {} is not part of this API", uri.path()),
         next: Some(
-            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /v1/overrides, /metrics, /healthz; POST /v1/backends, /v1/overrides/save, /v1/overrides/drop, /v1/reload; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND"
+            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /v1/overrides, /metrics, /healthz; POST /v1/services, /v1/backends, /v1/overrides/save, /v1/overrides/drop, /v1/reload; DELETE /v1/services/SERVICE; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND"
                 .to_owned(),
         ),
     })

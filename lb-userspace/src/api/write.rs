@@ -12,7 +12,11 @@ use super::error::Failure;
 use super::revised::{Asked, Revised};
 use crate::agent::Chosen;
 use crate::config::write_back::BackendSetting;
-use crate::view::{AddBackend, ApiError, Changed, ChooseOverrides, ErrorCode, OverridesChanged, Reloaded, SetBackend};
+use crate::view::{
+    AddBackend, AddService, ApiError, Changed, ChooseOverrides, ErrorCode, OverridesChanged, Reloaded, SetBackend,
+};
+
+const ENCODE: &str = "percent-encode the names in the path";
 
 /// Query of `DELETE`.
 #[derive(Debug, Deserialize)]
@@ -20,6 +24,39 @@ use crate::view::{AddBackend, ApiError, Changed, ChooseOverrides, ErrorCode, Ove
 pub(super) struct RemoveQuery {
     #[serde(default)]
     runtime: bool,
+}
+
+/// `POST /v1/services`.
+pub(super) async fn add_service(
+    State(state): State<ApiState>,
+    Asked(caller): Asked,
+    body: Bytes,
+) -> Result<Revised<Changed>, Failure> {
+    let request: AddService = serde_json::from_slice(&body).map_err(|error| {
+        let example = r#"{"service":{"name":"web","vip":["203.0.113.10"],"port":80,"check":{"tcp":{}},"backends":[{"address":"10.0.0.9"}]}}"#;
+        bad_request(&format!("body: {error}"), &format!("send JSON such as {example}"))
+    })?;
+    let changed = to_the_end(async move { state.admin.add_service(request, &caller).await }).await?;
+    Ok(Revised(changed.revision, changed))
+}
+
+/// `DELETE /v1/services/{service}?runtime=`.
+pub(super) async fn remove_service(
+    State(state): State<ApiState>,
+    Asked(caller): Asked,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
+) -> Result<Revised<Changed>, Failure> {
+    let Path(service) = path.map_err(|error| bad_request(&error.body_text(), ENCODE))?;
+    let store = runtime(query)?.into();
+    let remove = async move { state.admin.remove_service(service, store, &caller).await };
+    let changed = to_the_end(remove).await?;
+    Ok(Revised(changed.revision, changed))
+}
+
+fn runtime(query: Result<Query<RemoveQuery>, QueryRejection>) -> Result<bool, ApiError> {
+    let query = query.map_err(|error| bad_request(&error.body_text(), "?runtime=true or ?runtime=false"))?;
+    Ok(query.runtime)
 }
 
 /// `POST /v1/backends`.
@@ -43,10 +80,8 @@ pub(super) async fn remove_backend(
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<RemoveQuery>, QueryRejection>,
 ) -> Result<Revised<Changed>, Failure> {
-    let Path((service, backend)) =
-        path.map_err(|error| bad_request(&error.body_text(), "percent-encode the names in the path"))?;
-    let Query(query) = query.map_err(|error| bad_request(&error.body_text(), "?runtime=true or ?runtime=false"))?;
-    let store = query.runtime.into();
+    let Path((service, backend)) = path.map_err(|error| bad_request(&error.body_text(), ENCODE))?;
+    let store = runtime(query)?.into();
     let remove = async move { state.admin.remove_backend(service, backend, store, &caller).await };
     let changed = to_the_end(remove).await?;
     Ok(Revised(changed.revision, changed))
@@ -60,8 +95,7 @@ pub(super) async fn set_backend(
     body: Bytes,
 ) -> Result<Revised<Changed>, Failure> {
     const EXAMPLE: &str = r#"send JSON such as {"weight":50} or {"state":"drain"}"#;
-    let Path((service, backend)) =
-        path.map_err(|error| bad_request(&error.body_text(), "percent-encode the names in the path"))?;
+    let Path((service, backend)) = path.map_err(|error| bad_request(&error.body_text(), ENCODE))?;
     let request: SetBackend =
         serde_json::from_slice(&body).map_err(|error| bad_request(&format!("body: {error}"), EXAMPLE))?;
     let setting = match (request.weight, request.state) {

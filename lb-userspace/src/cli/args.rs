@@ -1,8 +1,8 @@
-//! The clap tree. Objects with several actions are nouns with subcommands (`backend add`), so that later ones
-//! (`backend drain`, `service list`) fit in beside them.
+//! The clap tree. Objects with several actions are nouns with subcommands (`backend add`, `service list`).
 
 mod backend;
 mod overrides;
+mod service;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use backend::{BackendAddArgs, BackendCommand, BackendDrainArgs, BackendListArgs, BackendRemoveArgs};
 pub(super) use overrides::{OverrideCommand, OverrideListArgs, OverrideSettleArgs};
+pub(super) use service::{ServiceAddArgs, ServiceCommand, ServiceListArgs, ServiceRemoveArgs, ServiceShowArgs};
 
 use super::logs;
 use crate::view::{FlowFamily, FlowState, Prefix, Revision, Timestamp};
@@ -46,6 +47,12 @@ pub enum Command {
     Schema,
     /// Show services, backends and what is wrong; exit code 1 when degraded
     Status(StatusArgs),
+    /// List, show, add or remove services
+    Service {
+        /// The action.
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
     /// List, add, remove, weigh or drain backends of a service
     Backend {
         /// The action.

@@ -7,6 +7,7 @@ use super::client::{Client, path_segment};
 use super::drain;
 use super::exit::{CliError, Exit};
 use super::output;
+use super::removed::removed;
 use crate::view::{AddBackend, AdminState, Changed, Reloaded, SetBackend};
 
 /// Runs `xlb backend ...`.
@@ -35,7 +36,7 @@ pub(super) fn backend(command: &BackendCommand) -> Result<Exit, CliError> {
             let changed = state(&args.service, &args.backend, AdminState::Drain, &args.change)?;
             print(&changed, &args.change)?;
             if args.wait {
-                return drain::wait(args, &changed.backend);
+                return drain::wait(args, changed.backend.as_ref().unwrap_or(&args.backend));
             }
             Ok(Exit::Ok)
         }
@@ -81,10 +82,11 @@ fn remove(args: &BackendRemoveArgs) -> Result<Exit, CliError> {
         args.change.runtime,
     );
     let changed: Changed = Client::from(&args.change.to).delete(&path)?;
-    print(&changed, &args.change)
+    removed(&changed, &args.change)
 }
 
-fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliError> {
+/// The answer to a change.
+pub(super) fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliError> {
     match args.output {
         Format::Json => output::json(changed)?,
         Format::Table => output::text(&format!("{}\n", changed.message))?,

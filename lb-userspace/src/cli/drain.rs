@@ -25,7 +25,7 @@ pub(super) fn wait(args: &BackendDrainArgs, backend: &str) -> Result<Exit, CliEr
     let end = Instant::now() + args.timeout;
     let mut empty = 0;
     loop {
-        let left = left(&client, &args.service, backend)?;
+        let left = left(&client, &args.service, Some(backend))?;
         empty = if left == 0 { empty + 1 } else { 0 };
         if empty == EMPTY_LOOKS {
             progress.end();
@@ -55,20 +55,19 @@ fn timed_out(args: &BackendDrainArgs, backend: &str, left: u64) -> String {
     )
 }
 
-fn connections(count: u64) -> String {
+pub(super) fn connections(count: u64) -> String {
     match count {
         1 => "1 open connection".to_owned(),
         _ => format!("{count} open connections"),
     }
 }
 
-/// Open connections of a backend, half-open ones included.
-fn left(client: &Client, service: &str, backend: &str) -> Result<u64, CliError> {
-    let path = format!(
-        "/v1/flows?service={}&backend={}",
-        path_segment(service),
-        path_segment(backend)
-    );
+/// Open connections of a service or of one of its backends, half-open ones included.
+pub(super) fn left(client: &Client, service: &str, backend: Option<&str>) -> Result<u64, CliError> {
+    let mut path = format!("/v1/flows?service={}", path_segment(service));
+    if let Some(backend) = backend {
+        path = format!("{path}&backend={}", path_segment(backend));
+    }
     let mut open = 0;
     client.lines(&path, |line| {
         let flow: FlowView = serde_json::from_slice(line).map_err(|error| {

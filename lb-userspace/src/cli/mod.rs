@@ -16,8 +16,10 @@ mod logs;
 mod man;
 mod output;
 mod overrides;
+mod removed;
 mod run;
 mod schema;
+mod service;
 mod status;
 mod table;
 mod target;
@@ -62,6 +64,7 @@ fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::check(&args),
         Command::Schema => schema::schema(),
         Command::Status(args) => status::status(&args),
+        Command::Service { command } => service::service(&command),
         Command::Backend { command } => backend::backend(&command),
         Command::Override { command } => overrides::overrides(&command),
         Command::Flows(args) => flows::flows(&args),

@@ -41,7 +41,7 @@ fn text(overrides: &[OverrideView], now: Timestamp, paint: Paint) -> String {
     for one in overrides {
         rows.push([
             plain(&one.service),
-            plain(&one.backend),
+            plain(one.backend.as_deref().unwrap_or("-")),
             plain(one.what()),
             plain(&one.by),
             plain(ago(one.at.age(now))),
@@ -54,10 +54,9 @@ fn dropped_text(gone: &DroppedView) -> String {
     let one = &gone.change;
     let why = gone.why.lines().next().unwrap_or_default();
     format!(
-        "not in force any more: {} {}/{} by {} at {}: {why}",
+        "not in force any more: {} {} by {} at {}: {why}",
         one.what(),
-        one.service,
-        one.backend,
+        one.object(),
         one.by,
         one.at
     )
@@ -79,7 +78,7 @@ fn settle(args: &OverrideSettleArgs, path: &str) -> Result<Exit, CliError> {
 fn settled_text(changed: &OverridesChanged) -> String {
     let mut text = String::new();
     for one in &changed.overrides {
-        output::line(&mut text, &format!("{} {}/{}", one.what(), one.service, one.backend));
+        output::line(&mut text, &format!("{} {}", one.what(), one.object()));
     }
     output::line(&mut text, &changed.message);
     text
@@ -95,7 +94,7 @@ mod tests {
             action: action.to_owned(),
             weight,
             service: "web".to_owned(),
-            backend: "10.0.0.12:9000".to_owned(),
+            backend: Some("10.0.0.12:9000".to_owned()),
             by: "api uid 0 pid 4711".to_owned(),
             at: Timestamp { unix_s },
         }

@@ -1,30 +1,37 @@
-//! Changes to the config file's text: a backend more, a backend less, a key of a backend set; comments, order and
+//! Changes to the config file's text: a service or backend more or less, a key of a backend set; comments, order and
 //! everything else stay as they are. Text in, text out: staging and renaming the file is the caller's business, and so is
 //! checking the result with [`super::parse`].
 
 mod array;
 mod identity;
+mod service;
 mod settings;
 mod tables;
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
 use identity::{Identity, default_port, identities, names_of_services, text_of};
+pub use service::{CheckSpec, ServiceSpec, add_service, remove_service};
 pub use settings::{BackendSetting, set_backend};
 use tables::Kept;
 
 /// A backend to add.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BackendSpec {
     /// Its name; `None`: `address:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its address.
     pub address: IpAddr,
     /// Its own internal port; `None`: the service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Its weight; `None`: the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
 }
 
@@ -54,6 +61,12 @@ pub enum WriteBackError {
         backend: String,
         /// The backends there are.
         known: String,
+    },
+    /// The service is there already.
+    #[error("the config already has service {service}; remove it first, or add it under another name")]
+    ServiceExists {
+        /// Its name.
+        service: String,
     },
     /// The backend is there already.
     #[error("service {service} already has backend {backend}; remove it first, or add it with another name or port")]

@@ -43,10 +43,9 @@ pub(super) fn collect(
         warning(
             "override_dropped",
             format!(
-                "the runtime change {} {}/{} by {} at {} is not in force, it no longer fits the config: {}",
+                "the runtime change {} {} by {} at {} is not in force, it no longer fits the config: {}",
                 view.what(),
-                view.service,
-                view.backend,
+                view.object(),
                 view.by,
                 view.at,
                 why.lines().next().unwrap_or_default()

@@ -14,8 +14,8 @@ mod time;
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
 pub use flows::{FlowFamily, FlowQuery, FlowState, FlowView, Prefix};
 pub use requests::{
-    AddBackend, ApiError, Changed, ChooseOverrides, DroppedView, ErrorCode, OverridesChanged, OverridesView, Reloaded,
-    SetBackend,
+    AddBackend, AddService, ApiError, Changed, ChooseOverrides, DroppedView, ErrorCode, OverridesChanged,
+    OverridesView, Reloaded, SetBackend,
 };
 pub use revision::Revision;
 pub use services::{
@@ -29,6 +29,7 @@ pub use status::{
 pub use time::{Timestamp, ago};
 
 pub use crate::config::AdminState;
+pub use crate::config::write_back::{BackendSpec, CheckSpec, ServiceSpec};
 
 /// A count as a floating-point number, for rates and metrics: exact up to 2^53.
 #[expect(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, OverrideView, Revision};
+use super::{AdminState, OverrideView, Revision, ServiceSpec};
 
 /// `POST /v1/backends`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,17 @@ pub struct AddBackend {
     /// Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// Change only the running state, not the config file.
+    #[serde(default)]
+    pub runtime: bool,
+}
+
+/// `POST /v1/services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddService {
+    /// All of it.
+    pub service: ServiceSpec,
     /// Change only the running state, not the config file.
     #[serde(default)]
     pub runtime: bool,
@@ -102,8 +113,9 @@ pub struct OverridesChanged {
 pub struct Changed {
     /// Service.
     pub service: String,
-    /// Backend.
-    pub backend: String,
+    /// Backend; absent where a whole service was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// Image that holds it.
     pub generation: u64,
     /// The desired state after it.
@@ -153,6 +165,8 @@ pub enum ErrorCode {
     Exists,
     /// The desired state is not the one that the write was made against (`If-Match`).
     RevisionMoved,
+    /// A change made with `--runtime` would not fit any more.
+    OverrideInTheWay,
     /// The config that would result, or the config file, does not pass the check.
     BadConfig,
     /// The config file cannot be written (symlink, read-only, changed since it was read).

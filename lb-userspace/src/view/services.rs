@@ -59,6 +59,18 @@ pub enum ServiceState {
     Removed,
 }
 
+impl ServiceState {
+    /// As in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Degraded => "degraded",
+            Self::Up => "up",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// One backend of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendView {

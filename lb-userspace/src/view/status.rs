@@ -240,15 +240,16 @@ pub struct FailedOpView {
 /// One change that lives only in the running agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverrideView {
-    /// `add`, `remove`, `weight`, `ready`, `drain` or `maint`.
+    /// `add`, `remove`, `weight`, `ready`, `drain` or `maint`; of a whole service `add_service` or `remove_service`.
     pub action: String,
     /// The weight of an `add` or `weight` that names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     /// Service name.
     pub service: String,
-    /// Backend name.
-    pub backend: String,
+    /// Backend name; absent where it is about a whole service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// Who asked for it.
     pub by: String,
     /// When.
@@ -256,11 +257,19 @@ pub struct OverrideView {
 }
 
 impl OverrideView {
-    /// What was done, with its number: `drain`, `weight 50`.
+    /// What was done, with its number: `drain`, `weight 50`, `add service`.
     pub fn what(&self) -> String {
         match (self.action.as_str(), self.weight) {
             ("weight", Some(weight)) => format!("weight {weight}"),
-            (action, _) => action.to_owned(),
+            (action, _) => action.replace('_', " "),
+        }
+    }
+
+    /// What it is about: `web/a`, or `web` where it is a whole service.
+    pub fn object(&self) -> String {
+        match &self.backend {
+            Some(backend) => format!("{}/{backend}", self.service),
+            None => self.service.clone(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Admin, Caller, blocking};
 use crate::agent::desired::{Change, Desired, Override};
 use crate::agent::stage::Staged;
 use crate::config::write_back::BackendSetting;
-use crate::view::{AddBackend, ApiError, Changed, Timestamp};
+use crate::view::{AddBackend, AddService, ApiError, Changed, Timestamp};
 
 /// Where a change is to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,19 @@ impl From<bool> for Store {
 }
 
 impl Admin {
+    /// Adds a service.
+    pub async fn add_service(&self, request: AddService, caller: &Caller) -> Result<Changed, ApiError> {
+        let change = Change::AddService {
+            service: request.service,
+        };
+        self.change(change, request.runtime.into(), caller).await
+    }
+
+    /// Removes a service with its backends.
+    pub async fn remove_service(&self, service: String, store: Store, caller: &Caller) -> Result<Changed, ApiError> {
+        self.change(Change::RemoveService { service }, store, caller).await
+    }
+
     /// Adds a backend.
     pub async fn add_backend(&self, request: AddBackend, caller: &Caller) -> Result<Changed, ApiError> {
         let change = Change::Add {
@@ -84,23 +97,11 @@ impl Admin {
         let next = held.numbered(next.map_err(|error| desired_error(&error, &current))?);
         let generation = self.put(&current, &next).await?;
         let (backend, done) = change.describe(&current, &next);
-        let (stored, kept) = match store {
-            Store::File => {
-                let path = next.path.display().to_string();
-                (path.clone(), format!("saved in {path}"))
-            }
-            Store::Runtime => {
-                let ends = match self.not_kept() {
-                    Some(why) => format!("; it ends with the agent: {why}"),
-                    None => String::new(),
-                };
-                (
-                    "runtime".to_owned(),
-                    format!("not in the config file (--runtime){ends}"),
-                )
-            }
+        let (stored, kept) = self.stored(store, &next);
+        let object = match &backend {
+            Some(backend) => format!("{}/{backend}", change.service()),
+            None => change.service().to_owned(),
         };
-        let object = format!("{}/{backend}", change.service());
         tracing::info!(object, cause = by, stored, generation, "{done}");
         let revision = next.revision;
         held.desired = next;
@@ -112,6 +113,24 @@ impl Admin {
             revision,
             stored,
         })
+    }
+
+    /// Where a change stands, for programs and for people.
+    fn stored(&self, store: Store, next: &Desired) -> (String, String) {
+        match store {
+            Store::File => {
+                let path = next.path.display().to_string();
+                (path.clone(), format!("saved in {path}"))
+            }
+            Store::Runtime => {
+                let ends = match self.not_kept() {
+                    Some(why) => format!("; it ends with the agent: {why}"),
+                    None => String::new(),
+                };
+                let kept = format!("not in the config file (--runtime){ends}");
+                ("runtime".to_owned(), kept)
+            }
+        }
     }
 
     /// Stage the file, maps, rename; nothing is changed where it fails. The overrides' file comes last: an agent killed right

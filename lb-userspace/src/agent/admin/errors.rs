@@ -9,6 +9,8 @@ use crate::config::write_back::WriteBackError;
 use crate::reconcile::ApplyError;
 use crate::view::{ApiError, ErrorCode};
 
+const ONLY_RUNS: &str = "it runs but is not in the config file (added with --runtime): repeat with --runtime";
+
 /// What helps when the file is not accepted.
 pub(super) fn next_after(error: &DesiredError, path: &Path) -> String {
     match error {
@@ -21,19 +23,28 @@ pub(super) fn next_after(error: &DesiredError, path: &Path) -> String {
 
 pub(super) fn desired_error(error: &DesiredError, current: &Desired) -> ApiError {
     let (code, next) = match error {
-        DesiredError::Change(WriteBackError::NoSuchService { .. }) => {
-            (ErrorCode::NotFound, Some("xlb backend list".to_owned()))
+        DesiredError::Change(WriteBackError::NoSuchService { service, .. }) => {
+            let next = match current.service(service) {
+                Some(_) => ONLY_RUNS.to_owned(),
+                None => "xlb service list".to_owned(),
+            };
+            (ErrorCode::NotFound, Some(next))
         }
         DesiredError::Change(WriteBackError::NoSuchBackend { service, backend, .. }) => {
             let next = match current.backend(service, backend) {
-                Some(_) => {
-                    "it runs but is not in the config file (added with --runtime): repeat with --runtime".to_owned()
-                }
+                Some(_) => ONLY_RUNS.to_owned(),
                 None => format!("xlb backend list {service}"),
             };
             (ErrorCode::NotFound, Some(next))
         }
-        DesiredError::Change(WriteBackError::Duplicate { .. }) => (ErrorCode::Exists, None),
+        DesiredError::Change(WriteBackError::Duplicate { .. } | WriteBackError::ServiceExists { .. }) => {
+            (ErrorCode::Exists, None)
+        }
+        DesiredError::Misfit(misfit) => {
+            let service = &misfit.service;
+            let next = format!("xlb override save {service} or xlb override drop {service}, then again");
+            (ErrorCode::OverrideInTheWay, Some(next))
+        }
         DesiredError::Change(_)
         | DesiredError::Read { .. }
         | DesiredError::Check { .. }

@@ -67,7 +67,7 @@ impl Admin {
         let settled: Vec<OverrideView> = settled.iter().map(|one| current.override_view(one)).collect();
         let generation = self.put(&current, &next).await?;
         for one in &settled {
-            let object = format!("{}/{}", one.service, one.backend);
+            let object = one.object();
             tracing::info!(
                 object,
                 cause = caller.by,
@@ -135,7 +135,7 @@ impl Admin {
 pub(in crate::agent) fn log_dropped(desired: &Desired, by: &str) {
     for (change, error) in &desired.dropped {
         let view = desired.override_view(change);
-        let object = format!("{}/{}", view.service, view.backend);
+        let object = view.object();
         tracing::warn!(
             object,
             old = "override",
@@ -157,7 +157,7 @@ fn no_override(chosen: &Chosen, current: &Desired) -> ApiError {
     let views = current.override_views();
     let there: Vec<String> = views
         .iter()
-        .map(|view| format!("{} {}/{}", view.what(), view.service, view.backend))
+        .map(|view| format!("{} {}", view.what(), view.object()))
         .collect();
     let there: Vec<&str> = there.iter().map(String::as_str).collect();
     ApiError {

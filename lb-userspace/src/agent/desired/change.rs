@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Desired;
-use crate::config::write_back::{self, BackendSetting, WriteBackError};
+use super::{Chosen, Desired};
+use crate::config::write_back::{self, BackendSetting, ServiceSpec, WriteBackError};
 use crate::view::Timestamp;
 
-/// One change of a service's backends, as it is asked for.
+/// One change of the services or of a service's backends, as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Change {
@@ -42,6 +42,16 @@ pub enum Change {
         /// What is set.
         setting: BackendSetting,
     },
+    /// Adds a service.
+    AddService {
+        /// All of it.
+        service: ServiceSpec,
+    },
+    /// Removes a service with its backends.
+    RemoveService {
+        /// Service name.
+        service: String,
+    },
 }
 
 /// A change that lives only in the running agent.
@@ -61,6 +71,8 @@ impl Change {
     pub fn service(&self) -> &str {
         match self {
             Self::Add { service, .. } | Self::Remove { service, .. } | Self::Set { service, .. } => service,
+            Self::AddService { service } => &service.name,
+            Self::RemoveService { service } => service,
         }
     }
 
@@ -74,31 +86,32 @@ impl Change {
         self
     }
 
-    /// The changed backend's name and what happened to it in words, given the states around the change.
-    pub fn describe(&self, before: &Desired, after: &Desired) -> (String, String) {
+    /// The changed backend's name, where it is about one, and what happened in words, given the states around the change.
+    pub fn describe(&self, before: &Desired, after: &Desired) -> (Option<String>, String) {
+        let (verb, preposition) = match self {
+            Self::Add { .. } => ("added", "to"),
+            Self::Remove { .. } => ("removed", "from"),
+            Self::Set { backend, setting, .. } => {
+                let (name, done) = self.describe_set(backend, *setting, before, after);
+                return (Some(name), done);
+            }
+            Self::AddService { .. } => return (None, describe_service("added", self.service(), after)),
+            Self::RemoveService { .. } => return (None, describe_service("removed", self.service(), before)),
+        };
         let (old, new) = (before.backends_of(self.service()), after.backends_of(self.service()));
-        let only = |these: &[(String, SocketAddr)], those: &[(String, SocketAddr)]| {
-            these.iter().find(|backend| !those.contains(backend)).cloned()
-        };
-        let (changed, verb, preposition) = match self {
-            Self::Add { .. } => (only(&new, &old), "added", "to"),
-            Self::Remove { .. } => (only(&old, &new), "removed", "from"),
-            Self::Set { backend, setting, .. } => return self.describe_set(backend, *setting, before, after),
-        };
+        let gone = old.iter().find(|backend| !new.contains(backend));
+        let changed = gone.or_else(|| new.iter().find(|backend| !old.contains(backend)));
         let service = self.service();
         let Some((name, target)) = changed else {
-            return (
-                String::new(),
-                format!("the backends of service {service} are as before"),
-            );
+            return (None, format!("the backends of service {service} are as before"));
         };
-        let shown = if name == target.to_string() {
+        let shown = if *name == target.to_string() {
             name.clone()
         } else {
             format!("{name} ({target})")
         };
         let done = format!("{verb} backend {shown} {preposition} service {service}");
-        (name, done)
+        (Some(name.clone()), done)
     }
 
     fn describe_set(
@@ -144,13 +157,23 @@ impl Change {
         };
         let is_same = |service, backend| service == set_service && backend == set_backend;
         match self {
-            Self::Add { .. } => false,
+            // Those of a removed service are somebody's: the removal says which are in its way.
+            Self::Add { .. } | Self::AddService { .. } | Self::RemoveService { .. } => false,
             Self::Remove { service, backend } => is_same(service, backend),
             Self::Set {
                 service,
                 backend,
                 setting,
             } => is_same(service, backend) && discriminant(setting) == discriminant(earlier),
+        }
+    }
+
+    /// What it takes away.
+    pub(super) fn removes(&self) -> Option<Chosen> {
+        match self {
+            Self::Remove { service, backend } => Some(Chosen::Backend(service.clone(), backend.clone())),
+            Self::RemoveService { service } => Some(Chosen::Service(service.clone())),
+            Self::Add { .. } | Self::Set { .. } | Self::AddService { .. } => None,
         }
     }
 
@@ -177,6 +200,22 @@ impl Change {
                 backend,
                 setting,
             } => write_back::set_backend(text, service, backend, *setting),
+            Self::AddService { service } => write_back::add_service(text, service),
+            Self::RemoveService { service } => write_back::remove_service(text, service),
         }
     }
+}
+
+fn describe_service(verb: &str, name: &str, desired: &Desired) -> String {
+    let Some(service) = desired.service(name) else {
+        return format!("{verb} service {name}");
+    };
+    let vips = service.vips.iter().map(|vip| SocketAddr::new(*vip, service.port));
+    let vips: Vec<String> = vips.map(|target| target.to_string()).collect();
+    let backends = match service.backends.len() {
+        1 => "1 backend".to_owned(),
+        count => format!("{count} backends"),
+    };
+    let protocol = service.protocol.as_str();
+    format!("{verb} service {name} ({protocol} {}, {backends})", vips.join(" "))
 }

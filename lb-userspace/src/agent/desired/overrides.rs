@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Change, Desired, DesiredError, Override};
+use super::{Change, Desired, DesiredError, Override, apply_all};
 use crate::config::write_back::BackendSetting;
 use crate::view::OverrideView;
 
@@ -21,9 +21,7 @@ impl Desired {
     /// The state after some of the overrides were written to the file.
     pub fn with_overrides_saved(&self, chosen: &Chosen) -> Result<Self, DesiredError> {
         let (saved, rest) = self.parted(chosen);
-        let text = saved
-            .iter()
-            .try_fold(self.text.clone(), |text, change| change.change.apply(&text))?;
+        let text = apply_all(&self.text, &saved, self)?;
         self.with_text(text)?.with_overrides(rest)
     }
 
@@ -36,12 +34,20 @@ impl Desired {
     pub fn parted(&self, chosen: &Chosen) -> (Vec<Override>, Vec<Override>) {
         let is_chosen = |change: &Override| match chosen {
             Chosen::All => true,
-            Chosen::Service(service) => change.change.service() == service,
-            Chosen::Backend(service, backend) => {
-                change.change.service() == service && self.name_of(&change.change) == *backend
-            }
+            one => self.is_about(&change.change, one),
         };
         self.overrides.iter().cloned().partition(is_chosen)
+    }
+
+    /// Whether a change is about a service, or about a backend.
+    pub(super) fn is_about(&self, change: &Change, chosen: &Chosen) -> bool {
+        match chosen {
+            Chosen::All => true,
+            Chosen::Service(service) => change.service() == service,
+            Chosen::Backend(service, backend) => {
+                change.service() == service && self.name_of(change).as_ref() == Some(backend)
+            }
+        }
     }
 
     /// The overrides for people and programs.
@@ -49,17 +55,17 @@ impl Desired {
         self.overrides.iter().map(|change| self.override_view(change)).collect()
     }
 
-    /// The name of the backend that a change is about.
-    fn name_of(&self, change: &Change) -> String {
+    /// The name of the backend that a change is about; `None`: it is about a whole service.
+    fn name_of(&self, change: &Change) -> Option<String> {
         let (service, address, port) = match change {
-            Change::Remove { backend, .. } | Change::Set { backend, .. } => return backend.clone(),
-            Change::Add { name: Some(name), .. } => return name.clone(),
+            Change::AddService { .. } | Change::RemoveService { .. } => return None,
+            Change::Remove { backend, .. } | Change::Set { backend, .. } => return Some(backend.clone()),
+            Change::Add { name: Some(name), .. } => return Some(name.clone()),
             Change::Add {
                 service, address, port, ..
             } => (service, address, port),
         };
-        let service = self.config.services.iter().find(|known| known.name == *service);
-        let added = service.into_iter().flat_map(|service| &service.backends);
+        let added = self.service(service).into_iter().flat_map(|service| &service.backends);
         let mut added = added.filter(|backend| backend.address == *address);
         let added = added.find(|backend| port.is_none_or(|port| backend.port == port));
         let target = || {
@@ -68,7 +74,7 @@ impl Desired {
                 |port| SocketAddr::new(*address, port).to_string(),
             )
         };
-        added.map_or_else(target, |backend| backend.name.clone())
+        Some(added.map_or_else(target, |backend| backend.name.clone()))
     }
 
     /// An override for people and programs.
@@ -76,6 +82,8 @@ impl Desired {
         let (action, weight) = match &change.change {
             Change::Add { weight, .. } => ("add", *weight),
             Change::Remove { .. } => ("remove", None),
+            Change::AddService { .. } => ("add_service", None),
+            Change::RemoveService { .. } => ("remove_service", None),
             Change::Set { setting, .. } => match setting {
                 BackendSetting::Weight(weight) => ("weight", Some(*weight)),
                 BackendSetting::State(state) => (state.as_str(), None),

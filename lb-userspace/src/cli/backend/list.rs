@@ -6,8 +6,8 @@ use crate::cli::args::{BackendListArgs, Format};
 use crate::cli::client::Client;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::{self, Paint};
+use crate::cli::service::named;
 use crate::cli::status;
-use crate::config::names_there;
 use crate::view::{BackendView, SCHEMA, ServiceView, Timestamp};
 
 /// The JSON answer.
@@ -41,16 +41,7 @@ fn wanted<'v>(services: &'v [ServiceView], name: Option<&str>) -> Result<Vec<&'v
     let Some(name) = name else {
         return Ok(services.iter().collect());
     };
-    match services.iter().find(|service| service.name == name) {
-        Some(service) => Ok(vec![service]),
-        None => {
-            let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-            Err(CliError::Problem(format!(
-                "no service {name} in the running config; it has: {}\n  next: xlb backend list",
-                names_there(name, &names)
-            )))
-        }
-    }
+    named(services, name).map(|found| vec![found])
 }
 
 fn document<'v>(services: &[&'v ServiceView]) -> ListView<'v> {
@@ -68,7 +59,7 @@ fn document<'v>(services: &[&'v ServiceView]) -> ListView<'v> {
 
 fn text(services: &[&ServiceView], now: Timestamp, paint: Paint) -> String {
     if services.is_empty() {
-        return "no services; next: add one to the config file, then: xlb reload\n".to_owned();
+        return "no services; next: xlb service add NAME VIP:PORT\n".to_owned();
     }
     let rows = rows(services);
     let mut text = if rows.is_empty() {
@@ -147,6 +138,6 @@ mod tests {
             said.starts_with("no service wep in the running config; it has: "),
             "{said}"
         );
-        assert!(said.contains("; did you mean web?\n  next: xlb backend list"), "{said}");
+        assert!(said.contains("; did you mean web?\n  next: xlb service list"), "{said}");
     }
 }

@@ -103,10 +103,9 @@ pub(super) fn header(view: &StatusView, detail: Detail) -> String {
             &mut text,
             "runtime",
             &format!(
-                "{} {}/{} by {}, {} ago; not in the config file",
+                "{} {} by {}, {} ago; not in the config file",
                 change.what(),
-                change.service,
-                change.backend,
+                change.object(),
                 change.by,
                 ago(change.at.age(view.now)),
             ),

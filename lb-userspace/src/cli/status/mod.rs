@@ -6,8 +6,8 @@ mod rows;
 mod tests;
 mod text;
 
-pub(super) use rows::{table, without_backends};
-use text::Detail;
+pub(super) use rows::{sentences, table, without_backends};
+pub(super) use text::Detail;
 pub use text::status_text;
 
 use super::args::{StatusArgs, WideFormat};

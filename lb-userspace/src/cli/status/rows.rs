@@ -32,15 +32,22 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
             &format!("... {} more; all of them: xlb status -o wide", all.len() - shown),
         );
     }
-    let out: Vec<_> = all
-        .iter()
-        .take(shown)
-        .filter(|(_, backend)| backend.health.verdict == Verdict::Down || detail == Detail::Wide)
-        .collect();
-    if !out.is_empty() {
+    sentences(&mut text, all.iter().take(shown).copied(), detail);
+    text
+}
+
+/// What the checks say of each backend that is down; with [`Detail::Wide`] of all of them, with their last changes.
+pub(in crate::cli) fn sentences<'v>(
+    text: &mut String,
+    backends: impl Iterator<Item = (&'v ServiceView, &'v BackendView)>,
+    detail: Detail,
+) {
+    let is_told = |backend: &BackendView| backend.health.verdict == Verdict::Down || detail == Detail::Wide;
+    let mut told = backends.filter(|(_, backend)| is_told(backend)).peekable();
+    if told.peek().is_some() {
         text.push('\n');
     }
-    for (service, backend) in out {
+    for (service, backend) in told {
         let next = backend
             .health
             .next
@@ -48,14 +55,13 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
             .map(|next| format!("; next: {next}"))
             .unwrap_or_default();
         output::line(
-            &mut text,
+            text,
             &format!("{}/{}: {}{next}", service.name, backend.name, backend.health.text),
         );
         if detail == Detail::Wide {
-            history(&mut text, backend);
+            history(text, backend);
         }
     }
-    text
 }
 
 /// One row for each backend.

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{self, AdminState};
 
+mod services;
+
 const FILE: &str = r#"# our edge
 [agent]
 interfaces = ["eth0"] # uplink

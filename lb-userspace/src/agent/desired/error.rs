@@ -1,0 +1,65 @@
+//! Why there is no desired state.
+
+use std::path::PathBuf;
+
+use crate::config::write_back::WriteBackError;
+use crate::config::{Diagnostic, Severity};
+use crate::health::TrustError;
+
+/// Why there is no desired state.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// The file cannot be read.
+    #[error("config {}: {source}; next: name another file, or 'ls -l {}'", path.display(), path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The check found errors.
+    #[error("config {}: {} error(s)\n{}", path.display(), errors(diagnostics).count(), rendered(diagnostics))]
+    Check {
+        /// The file.
+        path: PathBuf,
+        /// Everything it found.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// What an HTTPS check should believe cannot be used.
+    #[error("config {}: {source}", path.display())]
+    Trust {
+        /// The config file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TrustError,
+    },
+    /// A change does not fit the config.
+    #[error("{0}")]
+    Change(#[from] WriteBackError),
+    /// A change made with `--runtime` would not fit any more.
+    #[error("{0}")]
+    Misfit(Box<Misfit>),
+}
+
+/// A change made with `--runtime` in the way of another one.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime change {what} by {by} would not fit any more: {why}")]
+pub struct Misfit {
+    /// The change and its object.
+    pub what: String,
+    /// The service it is about.
+    pub service: String,
+    /// Who asked for it.
+    pub by: String,
+    /// Why it does not fit.
+    pub why: WriteBackError,
+}
+
+fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    diagnostics.iter().filter(|found| found.severity == Severity::Error)
+}
+
+fn rendered(diagnostics: &[Diagnostic]) -> String {
+    let each: Vec<&str> = diagnostics.iter().map(|found| found.rendered.trim_end()).collect();
+    each.join("\n")
+}
