@@ -1,14 +1,16 @@
 //! What a reload does to connections that are open: nothing. Their service, their source address, their source ports
 //! and the seed may all leave the config; new connections follow the new one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use xlb_tests::agent::{Agent, agent_section};
 use xlb_tests::alone::shared;
+use xlb_tests::client::backends;
 use xlb_tests::config_text::{QUICK_TCP_CHECK, ServiceText};
 use xlb_tests::peers::{Load, Talk, TalkServer};
 use xlb_tests::require;
@@ -149,5 +151,64 @@ fn without_snat_addresses_the_ones_next_to_the_backends_are_taken() -> Result<()
     sources.sort();
     sources.dedup();
     ensure!(sources == ["10.0.0.1", "fd00:b::1"], "{sources:?}");
+    Ok(())
+}
+
+/// Names of those that answer new connections to a port.
+fn who_answers(topology: &Topology, port: u16) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for target in targets(port) {
+        for _ in 0..20 {
+            names.insert(Talk::connect(&topology.client, target, PATIENCE)?.ask()?);
+        }
+    }
+    Ok(names)
+}
+
+#[test]
+fn an_agent_that_was_killed_starts_with_another_config_and_open_connections_stay() -> Result<()> {
+    require!("ip", "ethtool");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(3))?;
+    let [first, second, third] = topology.backends.as_slice() else {
+        bail!("three hosts were asked for");
+    };
+    let mut servers = Vec::new();
+    for (index, host) in topology.backends.iter().enumerate() {
+        servers.push(TalkServer::start(&host.namespace, &format!("h{index}"), 8081)?);
+    }
+    // The same host on another internal port.
+    servers.push(TalkServer::start(&first.namespace, "h0-moved", 8082)?);
+    let talk = |name: &str, port| ServiceText::new(name, "tcp", port).key("check", QUICK_TCP_CHECK);
+    let stays = talk("stays", 80).host("h0", first, 8081).host("h1", second, 8081);
+    let goes = talk("goes", 81).host("h0", first, 8081);
+    let mut agent = Agent::start(&topology, &format!("{}\n{}", stays.text(), goes.text()))?;
+    agent.client().wait_all_up()?;
+    let (mut held, mut orphans) = (hold(&topology, 80)?, hold(&topology, 81)?);
+
+    agent.kill()?;
+    let stays = talk("stays", 80).host("h0", first, 8082).host("h2", third, 8081);
+    let comes = talk("comes", 82).host("h2", third, 8081);
+    let section = agent_section(&topology);
+    fs::write(agent.config(), format!("{section}\n{}\n{}", comes.text(), stays.text()))?;
+    agent.run(&topology.balancer)?;
+    agent
+        .client()
+        .wait_for("the new config's six backends to be up", |status| {
+            backends(status).iter().filter(|backend| backend.is_up()).count() == 6
+        })?;
+    let status = agent.client().status()?;
+    ensure!(status["program"]["adoption"] == "adopted", "{status}");
+    ask_again(&mut held, "a crash and a start with another config")?;
+    ask_again(&mut orphans, "a crash and the removal of their service")?;
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let (old, new) = (who_answers(&topology, 80)?, who_answers(&topology, 82)?);
+    ensure!(
+        old == names(&["h0-moved", "h2"]) && new == names(&["h2"]),
+        "{old:?} and {new:?}"
+    );
+    let refused =
+        Talk::connect(&topology.client, targets(81)[0], Duration::from_secs(2)).and_then(|mut talk| talk.ask());
+    ensure!(refused.is_err(), "a removed service answers: {refused:?}");
     Ok(())
 }
