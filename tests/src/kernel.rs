@@ -6,8 +6,9 @@ mod maps;
 mod rig;
 mod talk;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::Map;
@@ -78,6 +79,7 @@ pub struct Kernel {
     pub maps: Maps,
     /// What the maps of connections take.
     pub flow_bytes: FlowBytes,
+    map_fds: BTreeMap<String, OwnedFd>,
 }
 
 /// Memory locked by the maps of connections: established, half-open and the sweep's queue.
@@ -132,8 +134,21 @@ impl Kernel {
             v4: locked(&bpf, &[names::FLOWS4, names::HALF4, names::SWEEP4])?,
             v6: locked(&bpf, &[names::FLOWS6, names::HALF6, names::SWEEP6])?,
         };
+        let map_fds = map_fds(&bpf)?;
         let maps = Maps::take(&mut bpf)?;
-        Ok(Self { bpf, maps, flow_bytes })
+        Ok(Self {
+            bpf,
+            maps,
+            flow_bytes,
+            map_fds,
+        })
+    }
+
+    /// A map by its name in the object.
+    pub fn map_fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        let fd = self.map_fds.get(name);
+        fd.map(AsFd::as_fd)
+            .with_context(|| format!("map {name} was not loaded"))
     }
 
     /// The loaded program, to be called by another one.
@@ -210,6 +225,23 @@ impl Kernel {
             ..CpuState::default()
         }))
     }
+}
+
+fn map_fds(bpf: &Ebpf) -> Result<BTreeMap<String, OwnedFd>> {
+    let mut fds = BTreeMap::new();
+    for (name, map) in bpf.maps() {
+        let (Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::Queue(data)
+        | Map::DevMapHash(data)) = map
+        else {
+            continue;
+        };
+        fds.insert(name.to_owned(), data.fd().as_fd().try_clone_to_owned()?);
+    }
+    Ok(fds)
 }
 
 /// Bytes that the kernel accounts these maps with.

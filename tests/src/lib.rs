@@ -8,6 +8,7 @@ pub mod binary;
 pub mod client;
 pub mod config_text;
 pub mod demo;
+pub mod interpreter;
 pub mod kernel;
 pub mod model;
 pub mod netns;

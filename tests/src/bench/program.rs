@@ -12,6 +12,7 @@ use super::Effort;
 use super::case::{self, Case, Stage};
 use super::driver::{Driver, Frames, Loop, Room};
 use super::report::{Bar, Limit, Report, Row, Unit};
+use crate::interpreter::packets;
 use crate::kernel::{Kernel, Lab, Object, Sizes, action, pin_to_cpu};
 use crate::model::sample::{DNS, FAMILIES, Family, GATE, TIME, WEB};
 use crate::packets::{hex, oracle};
@@ -25,6 +26,37 @@ struct Bench {
     driver: Driver,
     effort: Effort,
     report: Report,
+}
+
+/// Instructions and lookups of each packet, counted on the object's own instructions.
+fn counts(report: &mut Report) -> Result<()> {
+    for (name, trace) in packets()? {
+        let lookups: u32 = trace.lookups.values().sum();
+        let is_hash = |map: &str| {
+            ["flows", "half", "endpoints", "addrs", "tx_ports"]
+                .iter()
+                .any(|kind| map.contains(kind))
+        };
+        let hashed = trace.lookups.iter().filter(|(map, _)| is_hash(map));
+        let hashed: u32 = hashed.map(|(_, times)| times).sum();
+        let rows = [
+            ("instructions executed", Unit::Instructions, trace.instructions as u32),
+            ("lookups, arrays included", Unit::Count, lookups),
+            ("lookups in hash tables", Unit::Count, hashed),
+        ];
+        for (group, unit, value) in rows {
+            report.rows.push(Row {
+                group: group.to_owned(),
+                name: name.clone(),
+                unit,
+                samples: vec![f64::from(value)],
+                around: Vec::new(),
+                baseline: None,
+            });
+        }
+    }
+    report.rows.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(())
 }
 
 /// What must become of the packets of a run.
@@ -51,7 +83,8 @@ impl Fate {
 
 /// Runs it.
 pub(super) fn run(effort: Effort) -> Result<Report> {
-    crate::kernel::check_hz()?;
+    let mut report = Report::new("program");
+    counts(&mut report)?;
     pin_to_cpu(0)?;
     let lab = Lab::enter()?;
     let (connections, half_open) = match effort {
@@ -72,7 +105,7 @@ pub(super) fn run(effort: Effort) -> Result<Report> {
         kernel,
         driver,
         effort,
-        report: Report::new("program"),
+        report,
     };
     bench.sizes(connections)?;
     bench.singles()?;
