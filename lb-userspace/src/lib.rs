@@ -9,6 +9,7 @@ pub mod dataplane;
 pub mod flows;
 pub mod health;
 mod host;
+pub mod init;
 pub mod metrics;
 pub mod neigh;
 pub mod object;

@@ -177,7 +177,10 @@ fn every_client_command_without_an_agent_is_exit_code_3_and_says_what_to_do() {
 
 #[test]
 fn usage_errors_are_exit_code_2_on_standard_error() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 14] = [
+        &["init", "--vip", "example.org"],
+        &["init", "--backend", "10.0.0.11:0"],
+        &["init", "--force"],
         &["override", "drop"],
         &["override", "save", "web", "a", "--all"],
         &[],

@@ -15,6 +15,7 @@ pub(super) use overrides::{OverrideCommand, OverrideListArgs, OverrideSettleArgs
 pub(super) use service::{ServiceAddArgs, ServiceCommand, ServiceListArgs, ServiceRemoveArgs, ServiceShowArgs};
 
 use super::logs;
+use super::target::Target;
 use crate::view::{FlowFamily, FlowState, Prefix, Revision, Timestamp};
 
 /// Where `xlb run` and `xlb check` look when nothing else is said.
@@ -43,6 +44,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a config file: every error at once; needs no privilege and no agent
     Check(CheckArgs),
+    /// Write a first config file from the interfaces, addresses and routes of this host
+    Init(InitArgs),
     /// Print the config file's JSON schema, for editors
     Schema,
     /// Show services, backends and what is wrong; exit code 1 when degraded
@@ -118,6 +121,26 @@ pub struct CheckArgs {
     /// Format of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
+}
+
+/// `xlb init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// File to write; default: standard output
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Use this interface, instead of those with a default route or a backend behind them; may be repeated
+    #[arg(long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// Address that clients dial, and its service port (80); default: an address of this host
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub vip: Option<Target>,
+    /// A backend and its internal port (the service port); may be repeated
+    #[arg(long = "backend", value_name = "ADDRESS[:PORT]")]
+    pub backends: Vec<Target>,
+    /// Write over FILE
+    #[arg(long, requires = "file")]
+    pub force: bool,
 }
 
 /// How a client command finds the agent.

@@ -11,6 +11,7 @@ mod drops;
 mod exit;
 mod explain;
 mod flows;
+mod init;
 mod lines;
 mod logs;
 mod man;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Init(args) => init::init(&args),
         Command::Schema => schema::schema(),
         Command::Status(args) => status::status(&args),
         Command::Service { command } => service::service(&command),

@@ -91,7 +91,7 @@ fn tx_way(driver: &str) -> TxWay {
 }
 
 /// The interface, and its kind where it is a virtual one.
-fn parse(message: &LinkMessage) -> Option<(Seen, Option<String>)> {
+pub(super) fn parse(message: &LinkMessage) -> Option<(Seen, Option<String>)> {
     let (mut name, mut mac, mut mtu_bytes, mut kind) = (None, None, 0, None);
     for attribute in &message.attributes {
         match attribute {

@@ -24,6 +24,7 @@ mod known;
 mod links;
 mod monitor;
 mod routes;
+mod survey;
 mod table;
 mod told;
 mod vip;
@@ -34,6 +35,7 @@ pub use error::NeighError;
 pub use hops::HopProblem;
 pub use keeper::{Keeping, release_neighbours};
 pub use routes::{NoRoute, Route};
+pub use survey::{Fit, Interface, Survey, Way, survey};
 pub use vip::{VipAdded, VipRemoved, VipStatus, local_addresses, vip_add, vip_remove, vip_status, vips_ours};
 
 /// Marks neighbours (`NDA_PROTOCOL`) and addresses (`IFA_PROTO`) that we made, so that they can be told from the
