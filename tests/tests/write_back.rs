@@ -155,14 +155,18 @@ fn a_system_call_that_fails_is_an_error_with_nothing_changed() -> Result<()> {
             .map(|(_, count)| *count)
             .with_context(|| format!("no {name} in {calls:?}"))
     };
-    // The second open is the new file's: the first reads the config, and `Staged` reads it again.
+    // The fourth open is the new file's: the first reads the config, `Staged` reads it again and looks whether it may be
+    // written.
     let opens: Vec<usize> = calls
         .iter()
         .filter(|(name, _)| name == "openat")
         .map(|(_, count)| *count)
         .collect();
-    let create = *opens.get(2).with_context(|| format!("opens: {opens:?}"))?;
+    let may = *opens.get(2).with_context(|| format!("opens: {opens:?}"))?;
+    let create = *opens.get(3).with_context(|| format!("opens: {opens:?}"))?;
     for (name, count, error, step) in [
+        ("openat", may, "EPERM", "is immutable or append-only"),
+        ("openat", may, "EROFS", "look whether it may be written"),
         ("openat", create, "ENOSPC", "create a file beside it"),
         ("write", first("write")?, "ENOSPC", "write the new text beside it"),
         ("write", first("write")?, "EDQUOT", "write the new text beside it"),
@@ -189,6 +193,54 @@ fn a_system_call_that_fails_is_an_error_with_nothing_changed() -> Result<()> {
     let directory = first("fsync")? + 1;
     let output = place.strace(&format!("inject=fsync:error=EIO:when={directory}"))?;
     ensure!(output.status.success() && place.is_new()?, "{output:?}");
+    Ok(())
+}
+
+/// Takes the attribute away, or the directory could not be removed.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    /// `None`: the file system has no attributes.
+    fn set(path: &Path) -> Result<Option<Self>> {
+        let output = Command::new("chattr")
+            .arg("+i")
+            .arg(path)
+            .output()
+            .context("run chattr")?;
+        Ok(output.status.success().then(|| Self(path.to_owned())))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        // The test has its verdict by then.
+        let _ = Command::new("chattr").arg("-i").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn an_immutable_file_is_refused_before_anything_is_written() -> Result<()> {
+    require!("chattr");
+    let place = Place::new()?;
+    let Some(immutable) = Immutable::set(&place.config())? else {
+        xlb_tests::skip::skip(
+            "an_immutable_file",
+            "the file system of temporary files has no attributes",
+        );
+        return Ok(());
+    };
+    let output = place.write_back(&[])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.code() == Some(1) && said.contains("is immutable or append-only (lsattr "),
+        "{said}"
+    );
+    ensure!(!place.is_new()? && place.others()?.is_empty(), "something was written");
+    drop(immutable);
+    ensure!(
+        place.write_back(&[])?.status.success() && place.is_new()?,
+        "without the attribute it is written"
+    );
     Ok(())
 }
 

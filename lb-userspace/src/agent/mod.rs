@@ -20,4 +20,4 @@ pub use desired::{Change, Chosen, Desired, DesiredError, Override};
 pub use kept::{KeepError, OverrideFile};
 pub use presence::address_view;
 pub use run::{AgentError, RunOptions, run};
-pub use stage::{StageError, Staged};
+pub use stage::{StageError, Staged, WRITE_CODES};

@@ -5,12 +5,19 @@
 //! after each system call and makes each of them fail).
 //!
 //! It refuses what a rename would break: a symlink (the link would be replaced by a file), a file without write
-//! permission (someone said "do not write"), a file that is not what the agent read.
+//! permission or with an attribute against it (someone said "do not write"), a file that is not what the agent read, one
+//! that another program keeps. Each refusal has a code.
+
+mod codes;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+pub use codes::WRITE_CODES;
+
+use crate::config::Code;
 
 /// A new text on disk that is not in place yet; dropped without [`Staged::commit`], it is deleted.
 #[derive(Debug)]
@@ -44,6 +51,17 @@ pub enum StageError {
         /// Its permission bits.
         mode: u32,
     },
+    /// An attribute of the file is against it.
+    #[error("config {} is immutable or append-only (lsattr {})", .0.display(), .0.display())]
+    Immutable(PathBuf),
+    /// Another program keeps it.
+    #[error("config {} is kept by another program ({how}), which would undo the change", path.display())]
+    Managed {
+        /// The file.
+        path: PathBuf,
+        /// How that is known.
+        how: String,
+    },
     /// Someone else has written it.
     #[error("config {} is not what the agent has read: it was changed since", .0.display())]
     ChangedOnDisk(PathBuf),
@@ -57,6 +75,21 @@ pub enum StageError {
         /// What it said.
         source: io::Error,
     },
+}
+
+impl StageError {
+    /// What `xlb explain` explains.
+    pub fn code(&self) -> &'static Code {
+        match self {
+            Self::Symlink(_) => &codes::SYMLINK,
+            Self::NotAFile(_) => &codes::NOT_A_FILE,
+            Self::ReadOnly { .. } => &codes::READ_ONLY,
+            Self::Immutable(_) => &codes::IMMUTABLE,
+            Self::Managed { .. } => &codes::MANAGED,
+            Self::ChangedOnDisk(_) => &codes::CHANGED,
+            Self::Io { .. } => &codes::FAILED,
+        }
+    }
 }
 
 impl Staged {
@@ -77,6 +110,7 @@ impl Staged {
             });
         }
         unchanged(target, expected)?;
+        refuse_immutable(target)?;
         let staged = Self {
             target: target.to_owned(),
             temporary: temporary_path(target),
@@ -123,6 +157,18 @@ fn unchanged(target: &Path, expected: &str) -> Result<(), StageError> {
         Ok(())
     } else {
         Err(StageError::ChangedOnDisk(target.to_owned()))
+    }
+}
+
+/// The rename would say so, too, but only when the maps are written. Attributes stop an open for writing with EPERM, rights
+/// with EACCES; those of the directory are what counts for a rename.
+fn refuse_immutable(target: &Path) -> Result<(), StageError> {
+    match OpenOptions::new().write(true).open(target) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(StageError::Immutable(target.to_owned())),
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+            Err(io_error(target, "look whether it may be written")(error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -548,12 +548,48 @@ async fn a_file_that_must_not_be_written_is_refused_with_the_way_out() {
     fs::rename(agent.config(), &real).expect("rename");
     symlink(&real, agent.config()).expect("symlink");
     let refused = refusal(agent.add(backend_at("10.0.0.20")).await);
-    assert!(refused.message.contains("symlink"), "{refused:?}");
+    assert!(
+        refused.message.starts_with("XLB0501: ") && refused.message.contains("symlink"),
+        "{refused:?}"
+    );
     assert!(agent.reached().is_empty(), "nothing reached the maps");
 
     let mut runtime = backend_at("10.0.0.20");
     runtime.runtime = true;
     agent.add(runtime).await.expect("--runtime works all the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_another_program_keeps_is_changed_only_at_run_time() {
+    let by_key = CONFIG.replace("[agent]\n", "[agent]\nmanaged_by = \"puppet\"\n");
+    let by_head = format!("# Ansible managed\n{CONFIG}");
+    for (text, how) in [
+        (by_key, "[agent] managed_by = \"puppet\""),
+        (by_head.clone(), "line 1: # Ansible managed"),
+    ] {
+        let agent = Agent::start_with(Plays::Well, &text);
+        let refused = refusal(agent.add(backend_at("10.0.0.20")).await);
+        assert_eq!(refused.code, ErrorCode::NotWritable);
+        assert!(
+            refused.message.starts_with("XLB0504: ") && refused.message.contains(how),
+            "{refused:?}"
+        );
+        assert_eq!(
+            refused.next.as_deref(),
+            Some("repeat with --runtime to change only the running state; more: xlb explain XLB0504")
+        );
+        assert!(agent.reached().is_empty(), "nothing reached the maps");
+        let mut runtime = backend_at("10.0.0.20");
+        runtime.runtime = true;
+        agent.add(runtime).await.expect("--runtime works all the same");
+        let saved = refusal(agent.settle("/v1/overrides/save", json!({})).await);
+        assert_eq!(saved.code, ErrorCode::NotWritable);
+        assert_eq!((agent.text(), agent.overrides().await.len()), (text, 1));
+    }
+    let nobody = by_head.replace("[agent]\n", "[agent]\nmanaged_by = \"none\"\n");
+    let agent = Agent::start_with(Plays::Well, &nobody);
+    agent.add(backend_at("10.0.0.20")).await.expect("nobody keeps it");
+    assert!(agent.text().contains("10.0.0.20"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

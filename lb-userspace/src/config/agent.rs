@@ -89,6 +89,9 @@ pub(super) fn agent(table: &DeTable<'_>, span: Span, found: &mut Findings) -> Ra
         state_dir: section
             .read("state_dir", found, absolute_path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)),
+        managed_by: section.read("managed_by", found, |value, found| {
+            reader::text(value, found).map(|text| text.value)
+        }),
         watch: section.read("watch", found, reader::boolean).unwrap_or(true),
         sandbox: section.read("sandbox", found, reader::boolean).unwrap_or(true),
         silences: section.read("silence", found, silence::silences).unwrap_or_default(),

@@ -57,6 +57,7 @@ pub(super) fn config(raw: RawConfig) -> Option<Config> {
             http: agent.http.value,
             pin_dir: agent.pin_dir,
             state_dir: agent.state_dir,
+            managed_by: agent.managed_by,
             watch: agent.watch,
             sandbox: agent.sandbox,
         },

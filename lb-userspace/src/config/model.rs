@@ -73,6 +73,9 @@ pub struct AgentConfig {
     pub pin_dir: PathBuf,
     /// Directory of what the agent keeps over restarts: changes made with `--runtime`.
     pub state_dir: PathBuf,
+    /// The program that writes the config file, so that nobody else may; `none`: there is none, whatever the file's head
+    /// says.
+    pub managed_by: Option<String>,
     /// Whether a change of the config file is reloaded by itself.
     pub watch: bool,
     /// Whether the agent gives up the files and capabilities that it does not need.

@@ -37,6 +37,7 @@ pub(super) struct RawAgent {
     pub(super) http: Located<Option<SocketAddr>>,
     pub(super) pin_dir: PathBuf,
     pub(super) state_dir: PathBuf,
+    pub(super) managed_by: Option<String>,
     pub(super) watch: bool,
     pub(super) sandbox: bool,
     pub(super) silences: Vec<RawSilence>,

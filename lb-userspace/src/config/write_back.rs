@@ -4,6 +4,7 @@
 
 mod array;
 mod identity;
+mod keeper;
 mod service;
 mod settings;
 mod tables;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
 use identity::{Identity, default_port, identities, names_of_services, text_of};
+pub use keeper::keeper;
 pub use service::{CheckSpec, ServiceSpec, add_service, remove_service};
 pub use settings::{BackendSetting, set_backend};
 use tables::Kept;

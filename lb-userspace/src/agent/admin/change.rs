@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::errors::{apply_error, desired_error, stage_error};
 use super::{Admin, Caller, blocking};
 use crate::agent::desired::{Change, Desired, Override};
-use crate::agent::stage::Staged;
-use crate::config::write_back::BackendSetting;
+use crate::agent::stage::{StageError, Staged};
+use crate::config::write_back::{BackendSetting, keeper};
 use crate::view::{AddBackend, AddService, ApiError, Changed, Timestamp};
 
 /// Where a change is to be stored.
@@ -163,7 +163,12 @@ impl Admin {
 }
 
 async fn stage(current: &Desired, next: &Desired) -> Result<Staged, ApiError> {
+    let refused = |error: StageError| stage_error(&error, "nothing was changed");
     let (path, old, new) = (current.path.clone(), current.text.clone(), next.text.clone());
-    let staged = blocking(move || Staged::write(&path, &old, &new)).await?;
-    staged.map_err(|error| stage_error(&error, "nothing was changed"))
+    if let Some(how) = keeper(current.config.agent.managed_by.as_deref(), &old) {
+        return Err(refused(StageError::Managed { path, how }));
+    }
+    blocking(move || Staged::write(&path, &old, &new))
+        .await?
+        .map_err(refused)
 }

@@ -58,14 +58,15 @@ pub(super) fn desired_error(error: &DesiredError, current: &Desired) -> ApiError
 }
 
 pub(super) fn stage_error(error: &StageError, undone: &str) -> ApiError {
+    let code = error.code().id;
     let next = match error {
         StageError::ChangedOnDisk(_) => "xlb reload, then again; or --runtime to change only the running state",
         _ => "repeat with --runtime to change only the running state",
     };
     ApiError {
         code: ErrorCode::NotWritable,
-        message: format!("{error}; {undone}"),
-        next: Some(next.to_owned()),
+        message: format!("{code}: {error}; {undone}"),
+        next: Some(format!("{next}; more: xlb explain {code}")),
     }
 }
 

@@ -8,6 +8,7 @@ use super::args::{ExplainArgs, Format};
 use super::exit::{CliError, Exit};
 use super::output::{self, Paint};
 use super::table::{Rows, plain};
+use crate::agent::WRITE_CODES;
 use crate::config::{CODES, nearest};
 use crate::view::SCHEMA;
 
@@ -45,7 +46,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
 fn unknown(word: &str) -> String {
     let next = "\n  next: 'xlb explain' lists all codes, reasons and verdicts";
     if number(word).is_some() {
-        let (first, last) = (CODES.first(), CODES.last());
+        let (first, last) = (CODES.first(), WRITE_CODES.last());
         let (first, last) = (first.map_or("", |code| code.id), last.map_or("", |code| code.id));
         return format!("there is no code '{word}'; they go from {first} to {last}, with gaps{next}");
     }
@@ -129,6 +130,16 @@ mod tests {
     fn the_docs_show_what_the_command_prints() {
         let printed = explained("no_neighbour");
         assert!(DOCS.contains(&printed), "docs/cli.md lacks:\n{printed}");
+    }
+
+    #[test]
+    fn the_docs_list_why_a_file_is_not_written() {
+        for code in WRITE_CODES {
+            let row = format!("| {} | {} | {} |", code.id, code.title, code.explanation);
+            assert!(DOCS.contains(&row), "docs/cli.md lacks:\n{row}");
+            assert!(explained(code.id).contains(code.explanation));
+            assert!(code.explanation.contains("--runtime"), "{}", code.id);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use lb_common::reason::{AnswerReason, DropReason, PassReason};
 use serde::Serialize;
 
+use crate::agent::WRITE_CODES;
 use crate::config::{self, CODES, Code};
 use crate::health::{WORDS, Word};
 
@@ -35,7 +36,7 @@ pub(in crate::cli) struct Topic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::cli) enum Kind {
-    /// A finding of `xlb check`.
+    /// A finding of `xlb check`, or why a config file is not written.
     Code,
     /// Why a packet was dropped.
     DropReason,
@@ -81,6 +82,10 @@ pub(in crate::cli) fn topics() -> Vec<Topic> {
     let passes = PassReason::ALL.iter();
     let answers = AnswerReason::ALL.iter();
     let mut all: Vec<Topic> = CODES.iter().map(|code| of_code(code)).collect();
+    all.extend(WRITE_CODES.iter().map(|code| Topic {
+        page: "docs/cli.md",
+        ..of_code(code)
+    }));
     all.extend(WORDS.iter().map(of_verdict));
     all.extend(drops.map(|one| of_reason(one.as_str(), Kind::DropReason, one.meaning())));
     all.extend(passes.map(|one| of_reason(one.as_str(), Kind::PassReason, one.meaning())));
