@@ -213,25 +213,131 @@ fn help_and_version_are_exit_code_0_on_standard_output() {
     assert!(text(&output(&["--help"]).stdout).contains("78 bad config at start"));
 }
 
+/// Every command that needs no agent.
+const WITHOUT_AGENT: [&[&str]; 10] = [
+    &["--help"],
+    &["--version"],
+    &["backend", "--help"],
+    &["check"],
+    &["check", "-o", "json"],
+    &["schema"],
+    &["explain"],
+    &["explain", "-o", "json"],
+    &["man"],
+    &["completions", "bash"],
+];
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let (_directory, path) = config(GOOD);
-    let mut child = xlb(&["check", &path.to_string_lossy(), "-o", "json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("xlb starts");
-    // Closed before the first byte: every write meets a broken pipe.
-    drop(child.stdout.take());
-    let status = child.wait().expect("xlb ends");
-    let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .expect("piped")
-        .read_to_string(&mut stderr)
-        .expect("text");
-    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    let completing: &[&str] = &["--", "xlb", ""];
+    for args in WITHOUT_AGENT.into_iter().chain([completing]) {
+        let mut command = xlb(args);
+        if args == completing {
+            command.env("XLB_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "1");
+        }
+        let mut child = command
+            .env("XLB_CONFIG", &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("xlb starts");
+        // Closed before the first byte: every write meets a broken pipe.
+        drop(child.stdout.take());
+        let status = child.wait().expect("xlb ends");
+        let mut stderr = String::new();
+        child
+            .stderr
+            .take()
+            .expect("piped")
+            .read_to_string(&mut stderr)
+            .expect("text");
+        assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_so() {
+    let (_directory, path) = config(GOOD);
+    for args in WITHOUT_AGENT {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = xlb(args);
+        let output = command
+            .env("XLB_CONFIG", &path)
+            .stdout(full)
+            .output()
+            .expect("xlb starts");
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        assert!(
+            text(&output.stderr).contains("No space left on device"),
+            "{args:?}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_terminal_gets_no_colour_and_a_terminal_none_with_no_color() {
+    let (_directory, path) = config(GOOD);
+    for args in WITHOUT_AGENT {
+        let mut command = xlb(args);
+        let output = command
+            .env("XLB_CONFIG", &path)
+            .env("TERM", "xterm")
+            .output()
+            .expect("xlb starts");
+        // A zsh or fish script may well name escapes; none is one.
+        assert!(
+            !output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b),
+            "{args:?}"
+        );
+    }
+    let wrong = xlb(&["nonsense"]).env("TERM", "xterm").output().expect("xlb starts");
+    assert!(!wrong.stderr.contains(&0x1b), "{wrong:?}");
+    // script(1) gives a command a terminal.
+    if !is_there("script") {
+        eprintln!("SKIP what_is_no_terminal_gets_no_colour: no script(1), package bsdutils");
+        return;
+    }
+    let on_a_terminal = |no_color: Option<&str>| {
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{} --help", env!("CARGO_BIN_EXE_xlb")), "/dev/null"]);
+        command.env("TERM", "xterm").env_remove("NO_COLOR").stdin(Stdio::null());
+        command.envs(no_color.map(|value| ("NO_COLOR", value)));
+        command.output().expect("script starts").stdout
+    };
+    assert!(on_a_terminal(None).contains(&0x1b));
+    assert!(!on_a_terminal(Some("1")).contains(&0x1b));
+}
+
+fn is_there(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok()
+}
+
+#[test]
+fn completion_scripts_parse_in_the_shells_they_are_for() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = output(&["completions", shell]);
+        assert_eq!(script.status.code(), Some(0), "{script:?}");
+        assert!(text(&script.stdout).contains("XLB_COMPLETE"), "{shell}");
+        if !is_there(shell) {
+            eprintln!("SKIP completion_scripts_parse, for {shell}: not installed; 'cargo xtask setup' does");
+            continue;
+        }
+        let file = directory.path().join(shell);
+        fs::write(&file, &script.stdout).expect("write the script");
+        let parsed = Command::new(shell)
+            .arg("-n")
+            .arg(&file)
+            .output()
+            .expect("the shell starts");
+        assert!(
+            parsed.status.success() && parsed.stderr.is_empty(),
+            "{shell}: {parsed:?}"
+        );
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn remove(args: &BackendRemoveArgs) -> Result<Exit, CliError> {
 /// The answer to a change.
 pub(super) fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliError> {
     match args.output {
-        Format::Json => output::json(changed)?,
+        Format::Json => output::versioned_json(changed)?,
         Format::Table => output::text(&format!("{}\n", changed.message))?,
     }
     Ok(Exit::Ok)
@@ -98,7 +98,7 @@ pub(super) fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliErr
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, CliError> {
     let reloaded: Reloaded = Client::from(&args.to).post("/v1/reload", &())?;
     match args.output {
-        Format::Json => output::json(&reloaded)?,
+        Format::Json => output::versioned_json(&reloaded)?,
         Format::Table => {
             for warning in &reloaded.warnings {
                 output::note(warning);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
@@ -25,7 +26,16 @@ const AGENT_WITHIN: Duration = Duration::from_millis(400);
 
 /// Answers a shell that asks for completions, and ends the process; returns when nobody does.
 pub(super) fn answer() {
-    CompleteEnv::with_factory(tree).var(VARIABLE).complete();
+    let here = std::env::current_dir().ok();
+    let asked = CompleteEnv::with_factory(tree).var(VARIABLE);
+    match asked.try_complete(std::env::args_os(), here.as_deref()) {
+        Ok(false) => {}
+        Ok(true) => std::process::exit(0),
+        // The answer could not be written, mostly because the shell has stopped listening: nobody to say it to. Clap keeps the
+        // system's error as text only.
+        Err(error) if error.kind() == ErrorKind::Io => std::process::exit(0),
+        Err(error) => error.exit(),
+    }
 }
 
 /// Prints the script.

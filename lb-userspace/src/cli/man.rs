@@ -76,4 +76,15 @@ mod tests {
             assert!(page.contains(".SH SYNOPSIS"), "{name}");
         }
     }
+
+    #[test]
+    fn every_command_has_its_part_of_the_page_of_commands() {
+        let page = include_str!("../../../docs/cli.md");
+        let tree = Cli::command();
+        let names = tree.get_subcommands().map(Command::get_name);
+        let missing: Vec<&str> = names
+            .filter(|name| !page.contains(&format!("\n## `xlb {name}")))
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new(), "a heading in docs/cli.md for each");
+    }
 }

@@ -45,7 +45,10 @@ pub fn main() -> ExitCode {
             // clap's own codes: 2 for a usage error, 0 for --help and --version.
             let code = error.exit_code();
             return match error.print() {
-                Err(broken) if broken.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
+                Err(broken) if broken.kind() != std::io::ErrorKind::BrokenPipe => {
+                    output::error(&format!("help or version could not be written: {broken}"));
+                    ExitCode::from(1)
+                }
                 _ => ExitCode::from(code as u8),
             };
         }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use serde::Serialize;
 
 use super::exit::CliError;
+use crate::view::SCHEMA;
 
 /// Whether text may carry colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,18 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<(), CliError> {
     text(&body)
 }
 
+/// [`json`] for an answer of the API that carries no `schema` of its own.
+pub(super) fn versioned_json<T: Serialize>(view: &T) -> Result<(), CliError> {
+    json(&Versioned { schema: SCHEMA, view })
+}
+
+#[derive(Serialize)]
+struct Versioned<'v, T> {
+    schema: u32,
+    #[serde(flatten)]
+    view: &'v T,
+}
+
 /// Writes an error to standard error; nothing can be done when that fails too.
 pub(super) fn error(message: &str) {
     drop(writeln!(io::stderr().lock(), "error: {message}"));
@@ -70,4 +83,20 @@ pub(super) fn note(message: &str) {
 pub(super) fn line(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_versioned_document_starts_with_its_schema_and_keeps_its_keys() {
+        #[derive(Serialize)]
+        struct Answer {
+            generation: u64,
+        }
+        let view = &Answer { generation: 7 };
+        let document = serde_json::to_string(&Versioned { schema: SCHEMA, view }).expect("JSON");
+        assert_eq!(document, format!("{{\"schema\":{SCHEMA},\"generation\":7}}"));
+    }
 }

@@ -51,6 +51,8 @@ pub(crate) const TOOLS: &[Tool] = &[
         "util-linux",
         "an agent that is not root and has three capabilities",
     ),
+    tool("zsh", "zsh", "reads the completion script for it"),
+    tool("fish", "fish", "reads the completion script for it"),
     tool("groff", "groff-base", "reads the man pages as man(1) does"),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {
