@@ -160,6 +160,15 @@ impl Kernel {
         Ok(program.try_into()?)
     }
 
+    /// The loaded program, to be attached.
+    pub fn program_mut(&mut self) -> Result<&mut Xdp> {
+        let program = self
+            .bpf
+            .program_mut(names::PROGRAM_XDP)
+            .context("the program was loaded before")?;
+        Ok(program.try_into()?)
+    }
+
     /// Runs the program on a frame as if it had come in on this interface (of the calling thread's namespace; its
     /// first receive queue).
     pub fn run(&self, ingress_ifindex: u32, frame: &[u8]) -> Result<Output> {

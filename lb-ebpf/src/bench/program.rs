@@ -5,10 +5,10 @@ use core::ptr::{read_volatile, with_exposed_provenance_mut};
 use aya_ebpf::{
     bindings::{
         BPF_F_MMAPABLE, BPF_NOEXIST,
-        xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX},
+        xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
         xdp_md,
     },
-    btf_maps::{Array, HashMap, LruHashMap, ProgramArray},
+    btf_maps::{Array, DevMapHash, HashMap, LruHashMap, ProgramArray},
     helpers::bpf_xdp_adjust_tail,
     macros::{btf_map, xdp},
     programs::XdpContext,
@@ -16,6 +16,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{Endpoint, EndpointKey, FlowValue4, FlowValue6},
     bench::{FRAME_BYTES, FRAME_WORDS, Frame, VARY4_AT, VARY6_AT, Vary4, Vary6, Walk},
+    limits::MAX_TX_PORTS,
     net::IPPROTO_TCP,
 };
 
@@ -42,6 +43,7 @@ maps! {
     bench_half4: LruHashMap<[u64; 2], FlowValue4, 1>;
     bench_half6: LruHashMap<[u64; 5], FlowValue6, 1>;
     bench_endpoints: HashMap<EndpointKey, Endpoint, 1>;
+    bench_tx_ports: DevMapHash<{ MAX_TX_PORTS as usize }>;
 }
 
 /// The frame's words, its length restored where the program before cut it.
@@ -136,12 +138,40 @@ fn bench_pass(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// Counts and drops: where live frames end.
+#[xdp(frags)]
+fn bench_sink(_ctx: XdpContext) -> u32 {
+    good();
+    XDP_DROP
+}
+
+/// Sends the next IPv4 connection's packet out of the interface that the run names.
+#[xdp(frags)]
+fn bench_send4(ctx: XdpContext) -> u32 {
+    next4(&ctx).map_or(XDP_ABORTED, |_| XDP_TX)
+}
+
+/// The least that forwarding between two interfaces is: MAC addresses swapped, one device map asked (key 0 is all it has).
+#[xdp(frags)]
+fn bench_redirect(ctx: XdpContext) -> u32 {
+    if swap(ctx.ctx).is_none() {
+        return XDP_ABORTED;
+    }
+    match bench_tx_ports.redirect(0, 0) {
+        Ok(_) => XDP_REDIRECT,
+        Err(_) => XDP_ABORTED,
+    }
+}
+
 /// The least that forwarding is: MAC addresses swapped.
 #[xdp(frags)]
 fn bench_swap(ctx: XdpContext) -> u32 {
-    let Some(words) = words(ctx.ctx) else {
-        return XDP_ABORTED;
-    };
+    swap(ctx.ctx).map_or(XDP_ABORTED, |()| XDP_TX)
+}
+
+#[inline(always)]
+fn swap(ctx: *mut xdp_md) -> Option<()> {
+    let words = words(ctx)?;
     // SAFETY: `words` has checked the bounds.
     let (first, second) = unsafe { (words.read(), words.add(1).read()) };
     let src = (first >> 48) | ((second & 0xffff_ffff) << 16);
@@ -150,7 +180,7 @@ fn bench_swap(ctx: XdpContext) -> u32 {
     unsafe { words.write(src | (first << 48)) };
     // SAFETY: as above.
     unsafe { words.add(1).write(dst_end | (second >> 32 << 32)) };
-    XDP_TX
+    Some(())
 }
 
 /// Drives the template alone.

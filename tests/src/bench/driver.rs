@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
-use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Endpoint, EndpointKey, FlowValue4, FlowValue6};
 use lb_common::bench::{FRAME_BYTES, FRAME_WORDS, Frame, VARY4_AT, VARY6_AT, Vary4, Vary6, Walk, names};
@@ -185,6 +186,9 @@ impl Driver {
             names::LOOKUP6,
             names::SYN4,
             names::SYN6,
+            names::SEND4,
+            names::SINK,
+            names::REDIRECT,
         ] {
             let program: &mut Xdp = bpf
                 .program_mut(name)
@@ -220,6 +224,40 @@ impl Driver {
         let program: &Xdp = self.bpf.program(name).context("one of our programs")?.try_into()?;
         let program = program.fd()?.try_clone()?;
         self.aim(&program)
+    }
+
+    /// One of the benchmark's own programs, to be attached.
+    pub fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        let program = self.bpf.program_mut(name);
+        Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
+    }
+
+    /// Where [`names::REDIRECT`] sends to.
+    pub fn redirect_to(&mut self, ifindex: u32) -> Result<()> {
+        let mut ports: DevMapHash<MapData> = take(&mut self.bpf, names::TX_PORTS)?;
+        Ok(ports.insert(0, ifindex, None, 0)?)
+    }
+
+    /// Sends the packets of the last [`Driver::set`] out of an interface of the calling thread's namespace, as frames
+    /// that a driver would send; IPv4 only.
+    pub fn send(&self, ifindex: u32, packets: u32) -> Result<()> {
+        let program: &Xdp = self.bpf.program(names::SEND4).context("loaded before")?.try_into()?;
+        let data = [0_u8; FRAME_BYTES];
+        let context = xdp_md(FRAME_BYTES as u32, ifindex);
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&data);
+        options.ctx_in = Some(&context);
+        options.repeat = packets;
+        options.attrs = TestRunAttrs::new().xdp_live_frames(64);
+        program
+            .test_run(options)
+            .with_context(|| format!("send {packets} live frames"))?;
+        Ok(())
+    }
+
+    /// Frames that [`names::SINK`] has counted.
+    pub fn sunk(&self) -> Result<u64> {
+        self.good()
     }
 
     /// Makes these the packets to be driven, from the first on.

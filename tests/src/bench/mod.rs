@@ -6,6 +6,7 @@
 mod case;
 mod driver;
 mod machine;
+mod packets;
 mod program;
 mod report;
 
@@ -21,6 +22,8 @@ pub use report::{Bar, Report, Row, Unit};
 pub enum Bench {
     /// Nanoseconds a packet through the loaded program.
     Program,
+    /// Live frames over veth at full speed.
+    Packets,
 }
 
 /// How long a benchmark may take.
@@ -36,6 +39,7 @@ pub enum Effort {
 pub fn run(bench: Bench, effort: Effort, json: Option<PathBuf>) -> Result<()> {
     let report = match bench {
         Bench::Program => program::run(effort)?,
+        Bench::Packets => packets::run(effort)?,
     };
     print!("{report}");
     if let Some(path) = json {

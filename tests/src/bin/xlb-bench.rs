@@ -21,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Nanoseconds a packet through the loaded program, beside bare map operations of the same run
     Program(Options),
+    /// Live frames over veth at full speed on one core, against nftables and the least that forwarding is
+    Packets(Options),
     /// Two documents side by side
     Compare {
         /// The earlier document
@@ -43,6 +45,7 @@ struct Options {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Program(options) => run(Bench::Program, options),
+        Command::Packets(options) => run(Bench::Packets, options),
         Command::Compare { before, after } => bench::compare(&before, &after),
     };
     match outcome {

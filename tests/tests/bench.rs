@@ -1,4 +1,4 @@
-//! `cargo xtask bench program` in its quick form: that each packet it times meets the fate it names. No time is judged.
+//! `cargo xtask bench` in its quick form: that each packet it times meets the fate it names. No time is judged.
 
 use anyhow::{Context as _, Result, ensure};
 use xlb_tests::bench::{Bench, Effort, Report, run};
@@ -22,5 +22,16 @@ fn every_packet_that_the_benchmark_times_does_what_its_row_says() -> Result<()> 
             ensure!(!row.samples.is_empty(), "{group}, {name}: no sample");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn live_frames_arrive_whoever_forwards_them() -> Result<()> {
+    require!("ip", "ethtool", "nft");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("packets.json");
+    run(Bench::Packets, Effort::Quick, Some(path.clone()))?;
+    let report = Report::read(&path)?;
+    ensure!(report.rows.len() == 6 && report.bars.len() == 2, "{report}");
     Ok(())
 }
