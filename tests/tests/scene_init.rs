@@ -1,4 +1,4 @@
-//! `xlb init` in a network of its own: what it writes is what `xlb check` likes, and the agent starts with it.
+//! `xlb init` in a network of its own: what it writes passes `xlb check` as it stands, and nothing is written that would not.
 
 use std::fs;
 use std::process::Output;
