@@ -4,19 +4,22 @@
 mod change;
 mod errors;
 mod guard;
+mod names;
 mod overrides;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 pub use change::Store;
 pub use guard::{Caller, Expected};
+pub(super) use names::log_findings;
 pub(super) use overrides::log_dropped;
 
 use super::desired::Desired;
 use super::kept::OverrideFile;
+use super::names::Names;
 use super::supervise::Reloading;
 use crate::reconcile::{ApplyError, Event, Snapshot};
 use crate::view::{ApiError, ErrorCode, Reloaded, Revision, Timestamp};
@@ -32,6 +35,8 @@ pub struct Admin {
     kept: Option<Arc<OverrideFile>>,
     /// Why the file is older than the overrides.
     not_kept: ArcSwapOption<String>,
+    /// What the resolver last said of names.
+    names: ArcSwap<Names>,
 }
 
 /// What the lock guards.
@@ -76,6 +81,7 @@ impl Admin {
             last_error: ArcSwapOption::empty(),
             kept: None,
             not_kept: ArcSwapOption::empty(),
+            names: ArcSwap::default(),
         }
     }
 
@@ -135,7 +141,7 @@ the running state stays as it is"
             next: Some(next_after(&error, &current.path)),
         })?;
         log_dropped(&next, by);
-        let next = held.numbered(next);
+        let next = held.numbered(next.with_answers(&current.answers));
         let changed = next.revision != current.revision;
         // What the last reload left to be told, or undone, is still work; so is what the host has changed in the warnings.
         let told = current.dropped.is_empty() && self.last_error().is_none() && next.warnings == current.warnings;

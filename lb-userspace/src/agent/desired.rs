@@ -4,10 +4,12 @@
 
 mod change;
 mod error;
+mod names;
 mod overrides;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use change::{Change, Override};
 pub use error::DesiredError;
@@ -15,7 +17,9 @@ use error::Misfit;
 pub use overrides::Chosen;
 
 use super::confine;
-use crate::config::{self, BackendConfig, Config, Diagnostic, HostFacts, ServiceConfig, Severity};
+use crate::config::{
+    self, Answers, BackendConfig, Config, Diagnostic, HostFacts, NameFinding, ServiceConfig, Severity, expand,
+};
 use crate::health::{Trust, look_at_roots};
 use crate::host;
 use crate::view::{Revision, Timestamp};
@@ -29,8 +33,12 @@ pub struct Desired {
     pub text: String,
     /// When it was read.
     pub loaded: Timestamp,
-    /// The running config: text and overrides.
+    /// The running config: text and overrides, with the addresses of its names.
     pub config: Config,
+    /// The addresses of names.
+    pub answers: Arc<Answers>,
+    /// What is wrong with them.
+    pub name_findings: Vec<NameFinding>,
     /// Warnings of the check.
     pub warnings: Vec<Diagnostic>,
     /// What its HTTPS checks believe, read with the config.
@@ -88,6 +96,8 @@ impl Desired {
             text,
             loaded,
             config,
+            answers: Arc::default(),
+            name_findings: Vec::new(),
             warnings,
             trust,
             host,
@@ -137,16 +147,18 @@ impl Desired {
     fn with_text(&self, text: String) -> Result<Self, DesiredError> {
         let mut next = Self::on_host(&self.path, text, self.loaded, self.host.clone())?;
         next.dropped.clone_from(&self.dropped);
-        Ok(next)
+        Ok(next.with_answers(&self.answers))
     }
 
     /// The same file with these overrides on top.
     fn with_overrides(&self, overrides: Vec<Override>) -> Result<Self, DesiredError> {
         let running = apply_all(&self.text, &overrides, self)?;
         let (config, warnings) = check(&self.path, &running, &self.host)?;
+        let (config, name_findings) = expand(config, &self.answers);
         Ok(Self {
             trust: trust(&self.path, &self.trust, &config)?,
             config,
+            name_findings,
             warnings,
             overrides,
             ..self.clone()
@@ -173,12 +185,19 @@ impl Desired {
         })
     }
 
-    /// (name, address:port) of each backend of a service.
-    pub fn backends_of(&self, service: &str) -> Vec<(String, SocketAddr)> {
-        let backends = self.service(service).map_or(&[][..], |known| &known.backends[..]);
-        backends
-            .iter()
-            .map(|backend| (backend.name.clone(), SocketAddr::new(backend.address, backend.port)))
+    /// (name, address:port or host:port) of each backend of a service as the config gives it.
+    pub fn backends_of(&self, service: &str) -> Vec<(String, String)> {
+        let Some(found) = self.service(service) else {
+            return Vec::new();
+        };
+        let given = found.backends.iter().filter(|backend| backend.from.is_none());
+        let given = given.map(|backend| {
+            let target = SocketAddr::new(backend.address, backend.port);
+            (backend.name.clone(), target.to_string())
+        });
+        let named = found.names.iter();
+        given
+            .chain(named.map(|entry| (entry.name.clone(), format!("{}:{}", entry.host, entry.port))))
             .collect()
     }
 }

@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::desired::{Desired, Override};
+use super::names::KeptNames;
 
 /// Of the file's shape.
 const VERSION: u32 = 1;
@@ -30,6 +31,8 @@ pub(super) struct Kept {
     pub(super) file: Option<OverrideFile>,
     /// Of the last agent.
     pub(super) overrides: Vec<Override>,
+    /// Addresses of names, of the last agent.
+    pub(super) names: KeptNames,
     /// What the log and the status should say.
     pub(super) warnings: Vec<String>,
 }
@@ -51,7 +54,7 @@ pub enum KeepError {
     #[error("state directory {} is another agent's; give each its own [agent] state_dir", .0.display())]
     Taken(PathBuf),
     /// The file's text means nothing here; it was set aside.
-    #[error("{} was set aside as {}: {why}; the changes in it are not in force", path.display(), aside.display())]
+    #[error("{} was set aside as {}: {why}; what is in it is not in force", path.display(), aside.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -80,6 +83,7 @@ impl Kept {
         let unusable = |error: KeepError| Self {
             file: None,
             overrides: Vec::new(),
+            names: KeptNames::default(),
             warnings: vec![format!("changes made with --runtime end with the agent: {error}")],
         };
         let file = match OverrideFile::open(directory) {
@@ -92,10 +96,12 @@ impl Kept {
             // It must not be overwritten by those that come.
             Err(error) => return unusable(error),
         };
+        let (names, unreadable) = KeptNames::open(&file);
         Self {
             file: Some(file),
             overrides,
-            warnings,
+            names,
+            warnings: warnings.into_iter().chain(unreadable).collect(),
         }
     }
 
@@ -137,20 +143,12 @@ impl OverrideFile {
     /// [`KeepError::Corrupt`] when it means nothing here (the file is set aside then), [`KeepError::Io`] when it cannot be
     /// read (the file stays).
     pub fn read(&self) -> Result<Vec<Override>, KeepError> {
-        let path = self.path();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(io_error(&path, "read")(error)),
-        };
-        match parse(&bytes) {
-            Ok(overrides) => Ok(overrides),
-            Err(why) => {
-                let aside = self.directory.join(format!("{FILE}.bad"));
-                fs::rename(&path, &aside).map_err(io_error(&path, "set the unreadable file aside"))?;
-                Err(KeepError::Corrupt { path, aside, why })
-            }
-        }
+        Ok(read(&self.directory, FILE, parse)?.unwrap_or_default())
+    }
+
+    /// The state directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Replaces what was written: temporary file, fsync, rename, fsync of the directory.
@@ -158,29 +156,58 @@ impl OverrideFile {
     /// # Errors
     /// When the system refuses; the old file is in place then.
     pub fn write(&self, overrides: &[Override]) -> Result<(), KeepError> {
-        let path = self.path();
         let document = Document {
             version: VERSION,
             overrides: overrides.to_vec(),
         };
-        let mut text = serde_json::to_vec_pretty(&document).map_err(|error| io_error(&path, "encode")(error.into()))?;
-        text.push(b'\n');
-        let temporary = self.directory.join(format!(".{FILE}.new"));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
-        written.map_err(io_error(&temporary, "write"))?;
-        fs::rename(&temporary, &path).map_err(io_error(&path, "rename the new text into place"))?;
+        replace(&self.directory, FILE, &document)?;
         self.lock.sync_all().map_err(io_error(&self.directory, "fsync"))
     }
 
+    #[cfg(test)]
     fn path(&self) -> PathBuf {
         self.directory.join(FILE)
     }
+}
+
+/// Reads a file of the state directory; `None` where there is none. One that `parse` cannot read is set aside.
+pub(super) fn read<T>(
+    directory: &Path,
+    file: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>, KeepError> {
+    let path = directory.join(file);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(&path, "read")(error)),
+    };
+    match parse(&bytes) {
+        Ok(read) => Ok(Some(read)),
+        Err(why) => {
+            let aside = directory.join(format!("{file}.bad"));
+            fs::rename(&path, &aside).map_err(io_error(&path, "set the unreadable file aside"))?;
+            Err(KeepError::Corrupt { path, aside, why })
+        }
+    }
+}
+
+/// Replaces a file of the state directory as a whole: temporary file, fsync, rename. The fsync of the directory is the
+/// caller's.
+pub(super) fn replace(directory: &Path, file: &str, document: &impl Serialize) -> Result<(), KeepError> {
+    let path = directory.join(file);
+    let mut text = serde_json::to_vec_pretty(document).map_err(|error| io_error(&path, "encode")(error.into()))?;
+    text.push(b'\n');
+    let temporary = directory.join(format!(".{file}.new"));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
+    written.map_err(io_error(&temporary, "write"))?;
+    fs::rename(&temporary, &path).map_err(io_error(&path, "rename the new text into place"))
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Override>, String> {
@@ -193,7 +220,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Override>, String> {
     Ok(document.overrides)
 }
 
-fn io_error(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> KeepError {
+pub(super) fn io_error(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> KeepError {
     let path = path.to_owned();
     move |source| KeepError::Io { path, step, source }
 }

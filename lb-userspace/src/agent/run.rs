@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::admin::{Admin, Caller, log_dropped};
+use super::admin::{Admin, Caller, log_dropped, log_findings};
 use super::confine::confine;
 use super::desired::{Desired, DesiredError};
 use super::kept::Kept;
 use super::kernel::{Kernel, forward_packet_log, origin};
 use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
 use super::signals::Signals;
-use super::{presence, supervise, watch as file_watch};
+use super::{names, presence, supervise, watch as file_watch};
 use crate::api::{self, ApiState};
 use crate::dataplane::{self, DataplaneError, LogObject};
 use crate::flows::Flows;
@@ -87,7 +87,12 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         http: agent.http.map(api::bind_http).transpose(),
     };
     let mut kept = Kept::open(&agent.state_dir);
-    let desired = desired.with_what_fits(&kept.overrides);
+    let answers = Arc::new(kept.names.answers());
+    let desired = desired.with_what_fits(&kept.overrides).with_answers(&answers);
+    // Without any, everything waits for the first answer.
+    if !answers.is_empty() {
+        log_findings(&[], &desired.name_findings);
+    }
     log_dropped(&desired, "start");
     kept.forget_dropped(&desired);
     for warning in &kept.warnings {
@@ -218,6 +223,7 @@ async fn serve(
     runtime.spawn(supervise::watchdog(events.clone()));
     runtime.spawn(supervise::run(agent.socket.clone(), snapshot.clone()));
     runtime.spawn(file_watch::run(desired.path.clone(), Arc::clone(&admin)));
+    runtime.spawn(names::run(Arc::clone(&admin), snapshot.clone(), kept.names));
     let generation = snapshot.borrow().generation;
     tracing::info!(
         object = "agent",

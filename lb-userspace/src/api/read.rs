@@ -76,6 +76,13 @@ async fn view(state: &ApiState) -> StatusView {
             next: Some("xlb override list, then xlb override save --all".to_owned()),
         });
     }
+    let names = state.admin.names();
+    status.names.clone_from(&names.rows);
+    names
+        .problems
+        .iter()
+        .rev()
+        .for_each(|problem| status.add_problem(problem.clone()));
     status
 }
 

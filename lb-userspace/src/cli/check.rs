@@ -108,7 +108,8 @@ fn look(args: &CheckArgs) -> CheckView {
         view.error = trust.err().map(|error| error.to_string());
         view.ok = view.error.is_none();
         view.services = config.services.len();
-        view.backends = config.services.iter().map(|service| service.backends.len()).sum();
+        let count = |service: &config::ServiceConfig| service.backends.len() + service.names.len();
+        view.backends = config.services.iter().map(count).sum();
         view.addresses = addresses(config);
     }
     view

@@ -17,7 +17,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::explain;
 use super::output;
-use crate::view::ServiceView;
+use crate::view::{BackendView, ServiceView};
 
 /// The scripts set it when they ask.
 const VARIABLE: &str = "XLB_COMPLETE";
@@ -115,7 +115,9 @@ fn ask() -> BTreeMap<String, Vec<String>> {
         _ => Vec::new(),
     };
     let names = |service: ServiceView| {
-        let backends = service.backends.into_iter().map(|backend| backend.name).collect();
+        // Commands take the entry of a name, not its addresses.
+        let name = |backend: BackendView| backend.from.map_or(backend.name, |from| from.entry);
+        let backends = service.backends.into_iter().map(name).collect();
         (service.name, backends)
     };
     services.into_iter().map(names).collect()

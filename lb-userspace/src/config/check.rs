@@ -4,6 +4,7 @@ mod addresses;
 mod clashes;
 mod hints;
 mod host;
+mod names;
 mod probes;
 mod sharing;
 
@@ -12,7 +13,11 @@ use std::net::IpAddr;
 use super::codes;
 use super::findings::{Finding, Findings};
 use super::raw::{RawAgent, RawBackend, RawConfig, RawService};
-use super::{AgentConfig, BackendConfig, CheckKind, Config, HostFacts, LookAtRoots, Protocol, ServiceConfig};
+use super::{
+    AgentConfig, BackendConfig, CheckKind, Config, HostFacts, LookAtRoots, NamedBackend, Protocol, ServiceConfig,
+};
+
+pub(super) use addresses::unusable;
 
 /// Reports everything that is wrong with keys taken together.
 pub(super) fn check(raw: &RawConfig, look: LookAtRoots<'_>, host: &HostFacts, found: &mut Findings) {
@@ -23,6 +28,7 @@ pub(super) fn check(raw: &RawConfig, look: LookAtRoots<'_>, host: &HostFacts, fo
     hints::check(raw, found);
     host::check(raw, host, found);
     probes::check(raw, look, found);
+    names::check(raw, found);
     sizes(raw, found);
     for service in &raw.services {
         families(service, found);
@@ -63,16 +69,17 @@ pub(super) fn config(raw: RawConfig) -> Option<Config> {
         },
         limits: raw.limits,
         timeouts: raw.timeouts,
+        dns: raw.dns,
         services: raw.services.into_iter().map(service).collect::<Option<_>>()?,
     })
 }
 
 fn service(raw: RawService) -> Option<ServiceConfig> {
-    let backends = raw
-        .backends
-        .iter()
-        .map(|one| backend(&raw, one))
-        .collect::<Option<_>>()?;
+    let (named, with_address): (Vec<_>, Vec<_>) = raw.backends.iter().partition(|one| one.host.is_some());
+    let backends = with_address.into_iter().map(|one| backend(&raw, one));
+    let backends = backends.collect::<Option<_>>()?;
+    let names = named.into_iter().map(|one| named_backend(&raw, one));
+    let names = names.collect::<Option<_>>()?;
     Some(ServiceConfig {
         name: raw.name?.value,
         vips: raw.vips.into_iter().map(|vip| vip.value).collect(),
@@ -84,6 +91,7 @@ fn service(raw: RawService) -> Option<ServiceConfig> {
         on_miss: raw.on_miss,
         panic: raw.panic,
         backends,
+        names,
     })
 }
 
@@ -97,16 +105,31 @@ fn backend(service: &RawService, raw: &RawBackend) -> Option<BackendConfig> {
         weight: raw.weight,
         state: raw.state,
         check: raw.check.as_ref().map(|check| check.value.clone()),
+        from: None,
     })
 }
 
-/// A backend's name: its own, or `address:port` (`[v6]:port`).
+fn named_backend(service: &RawService, raw: &RawBackend) -> Option<NamedBackend> {
+    Some(NamedBackend {
+        name: name_of(service, raw)?,
+        host: raw.host.as_ref()?.value.clone(),
+        port: service.port_of(raw)?,
+        weight: raw.weight,
+        state: raw.state,
+        check: raw.check.as_ref().map(|check| check.value.clone()),
+    })
+}
+
+/// A backend's name: its own, or `address:port` (`[v6]:port`), `host:port`.
 fn name_of(service: &RawService, raw: &RawBackend) -> Option<String> {
     if let Some(name) = &raw.name {
         return Some(name.value.clone());
     }
-    let address = raw.address.as_ref()?.value;
     let port = service.port_of(raw)?;
+    if let Some(host) = &raw.host {
+        return Some(format!("{}:{port}", host.value));
+    }
+    let address = raw.address.as_ref()?.value;
     Some(std::net::SocketAddr::new(address, port).to_string())
 }
 
@@ -169,7 +192,7 @@ fn families(service: &RawService, found: &mut Findings) {
         found.add(finding.help("add a [[service.backend]] with its address"));
         return;
     }
-    // Something that could not be read might have been what is missing.
+    // Something that could not be read might have been what is missing, or be among the addresses of a name.
     let all_read = service.backends.iter().all(|backend| backend.address.is_some());
     let of = |vip: IpAddr| {
         move |backend: &&RawBackend| {

@@ -60,7 +60,7 @@ codes! {
     UNKNOWN_WORD = "XLB0105" Error "unknown word"
         "The key takes one of a few words; the message lists them.";
     BAD_ADDRESS = "XLB0106" Error "not an IP address"
-        "Addresses are written without prefix length, port or zone: 192.0.2.10 or 2001:db8::10. Names are not resolved in this release.";
+        "Addresses are written without prefix length, port or zone: 192.0.2.10 or 2001:db8::10. Only a backend may be given by the name of a host, which the running agent looks up.";
     BAD_DURATION = "XLB0107" Error "not a duration"
         "Durations are a whole number and a unit in quotes: \"500ms\", \"10s\", \"5m\", \"1h\", \"2d\".";
     BAD_PORT_RANGE = "XLB0108" Error "not a port range"
@@ -127,6 +127,8 @@ codes! {
         "The file is not there, cannot be read, or holds something else than certificates in PEM. The agent reads it when a config is applied; a reload reads it again.";
     OTHER_PORT = "XLB0241" Error "check of another port than the traffic"
         "A check that probes another port than the traffic's finds neither a wrong internal port nor a firewall in front of it. Where a server of its own tells of the other's health, say so with other_port = true; status then names both ports.";
+    TTL_ORDER = "XLB0245" Error "min_ttl longer than max_ttl"
+        "An answer of the DNS is good for its TTL, but for at least [dns] min_ttl and at most max_ttl. No time is both.";
     NO_BACKENDS = "XLB0301" Warning "service without backends"
         "Packets to the service are dropped and counted as no_backend until a backend is added.";
     NO_SERVICES = "XLB0302" Warning "no services"
@@ -155,6 +157,8 @@ codes! {
         "Clients dial this service port with TLS by custom, and xlb passes TLS through to the backends. A check in plain HTTP fails on a backend that wants TLS, and never sees an expired certificate on one that takes both. Check it with https = { ... }.";
     SAME_PORT = "XLB0402" Hint "full_nat without a port to translate"
         "Every internal port is the service port. Where the backends can route their answers through this node, gateway mode saves the SNAT ports and half of the translation, and the backends see the clients' addresses. Where they cannot, full_nat is right.";
+    NAME_AT_RUNTIME = "XLB0403" Hint "backend by name"
+        "The check asks no DNS server: the running agent looks the name up and follows its TTL. Only there is it known how many backends it makes, whether an address is unusable, a VIP, or a backend twice, and whether every VIP has a backend of its family; 'xlb status' and the log say so.";
 }
 
 /// The code with this id, in any case.

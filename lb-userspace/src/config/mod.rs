@@ -8,9 +8,12 @@ mod agent;
 mod check;
 mod codes;
 mod diagnostic;
+mod dns;
 mod examples;
+mod expand;
 mod findings;
 pub mod host;
+mod host_name;
 mod model;
 mod probe;
 mod raw;
@@ -37,10 +40,12 @@ pub use agent::{DEFAULT_HTTP, DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 pub use codes::{CODES, Code, explain};
 pub use diagnostic::{Diagnostic, Severity};
 pub use examples::{Example, example};
+pub use expand::{Answers, FromName, NameFinding, expand};
 pub use host::{HostFacts, Listener};
+pub use host_name::HostName;
 pub use model::{
-    AdminState, AgentConfig, BackendConfig, Check, CheckKind, Config, HttpCheck, Limits, Mode, OnMiss, Panic,
-    PortRange, Protocol, Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
+    AdminState, AgentConfig, BackendConfig, Check, CheckKind, Config, DnsConfig, HttpCheck, Limits, Mode, NamedBackend,
+    OnEmpty, OnMiss, Panic, PortRange, Protocol, Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
 };
 pub use schema::schema;
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
@@ -168,6 +173,10 @@ fn read(text: &str, found: &mut Findings) -> RawConfig {
         reader::table(value, "a table: [timeouts]", found)
     });
     let timeouts = agent::timeouts(timeouts, found);
+    let dns = root.read("dns", found, |value, found| {
+        reader::table(value, "a table: [dns]", found)
+    });
+    let dns = dns::dns(dns, found);
     let services = root
         .take("service")
         .map(|value| reader::tables(value, "tables, as in [[service]]", found))
@@ -181,6 +190,7 @@ fn read(text: &str, found: &mut Findings) -> RawConfig {
         agent,
         limits,
         timeouts,
+        dns,
         services,
         span: end..end,
     }

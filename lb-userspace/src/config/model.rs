@@ -1,5 +1,6 @@
 //! The checked config: what the rest of the agent may rely on. Made by [`super::parse`] only.
 
+mod dns;
 mod service;
 
 use std::fmt;
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use lb_common::limits;
 
+pub use dns::{DnsConfig, OnEmpty};
 pub use service::{
-    AdminState, BackendConfig, Check, CheckKind, HttpCheck, Mode, OnMiss, Panic, Protocol, Roots, ServiceConfig,
-    TlsCheck, Verify,
+    AdminState, BackendConfig, Check, CheckKind, HttpCheck, Mode, NamedBackend, OnMiss, Panic, Protocol, Roots,
+    ServiceConfig, TlsCheck, Verify,
 };
 
 /// A config without errors.
@@ -24,16 +26,24 @@ pub struct Config {
     pub limits: Limits,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
+    /// `[dns]`.
+    pub dns: DnsConfig,
     /// `[[service]]`, in the file's order.
     pub services: Vec<ServiceConfig>,
 }
 
 impl Config {
+    /// Whether a backend is given by name.
+    pub fn has_names(&self) -> bool {
+        self.services.iter().any(|service| !service.names.is_empty())
+    }
+
     /// The TLS side of every HTTPS check.
     pub fn tls_checks(&self) -> impl Iterator<Item = &TlsCheck> {
         let checks = self.services.iter().flat_map(|service| {
             let of_backends = service.backends.iter().filter_map(|backend| backend.check.as_ref());
-            service.check.iter().chain(of_backends)
+            let of_names = service.names.iter().filter_map(|entry| entry.check.as_ref());
+            service.check.iter().chain(of_backends).chain(of_names)
         });
         checks.filter_map(|check| match &check.kind {
             CheckKind::Https(_, tls) => Some(tls),

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use super::findings::{Located, Span};
 use super::silence::RawSilence;
-use super::{AdminState, Check, Limits, Mode, OnMiss, Panic, PortRange, Protocol, Timeouts, TxChoice, XdpMode};
+use super::{
+    AdminState, Check, DnsConfig, HostName, Limits, Mode, OnMiss, Panic, PortRange, Protocol, Timeouts, TxChoice,
+    XdpMode,
+};
 
 /// The whole file. What could not be read is absent and was reported.
 #[derive(Debug)]
@@ -13,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) agent: RawAgent,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
+    pub(super) dns: DnsConfig,
     pub(super) services: Vec<RawService>,
     /// Where `[[service]]` should stand.
     pub(super) span: Span,
@@ -84,6 +88,8 @@ impl RawService {
 pub(super) struct RawBackend {
     pub(super) name: Option<Located<String>>,
     pub(super) address: Option<Located<IpAddr>>,
+    /// In the place of an address; at most one of the two is there.
+    pub(super) host: Option<Located<HostName>>,
     pub(super) port: Option<Located<u16>>,
     pub(super) weight: u32,
     pub(super) state: AdminState,
@@ -95,8 +101,8 @@ pub(super) struct RawBackend {
 impl RawBackend {
     /// The place that stands for the backend.
     pub(super) fn place(&self) -> Span {
-        self.address
-            .as_ref()
-            .map_or_else(|| self.span.clone(), |address| address.span.clone())
+        let address = self.address.as_ref().map(|address| &address.span);
+        let named = address.or(self.host.as_ref().map(|host| &host.span));
+        named.unwrap_or(&self.span).clone()
     }
 }

@@ -10,7 +10,9 @@ use super::codes;
 use super::findings::{Finding, Findings, Span};
 use super::words;
 
-pub(super) use values::{address, boolean, duration, list, number, port, port_range, table, tables, text, word};
+pub(super) use values::{
+    Where, address, address_or_host, boolean, duration, list, number, port, port_range, table, tables, text, word,
+};
 
 /// A value with its place.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;

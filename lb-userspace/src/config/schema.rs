@@ -56,8 +56,8 @@ pub(super) enum Kind {
     Duration(&'static str, &'static str),
     /// `"LOW-HIGH"`.
     PortRange,
-    /// An IP address.
-    Address,
+    /// An IP address or the name of a host.
+    Host,
     /// One or several IP addresses.
     Addresses,
     /// `"ADDRESS:PORT"` or `"off"`.
@@ -83,6 +83,7 @@ pub fn schema() -> Schema {
             &keys::TIMEOUTS,
             "How long an idle connection is remembered.",
         ),
+        ("dns", &keys::DNS, "How backends by name are looked up."),
     ] {
         properties.insert(key.to_owned(), described(table(section), wanted));
     }
@@ -183,7 +184,9 @@ fn of(kind: &Kind) -> Value {
         Kind::Numbers(low, high) => one_or_several(number(*low, *high)),
         Kind::Duration(..) => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
         Kind::PortRange => json!({ "type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$" }),
-        Kind::Address => address(),
+        Kind::Host => {
+            json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }, { "format": "hostname" }] })
+        }
         Kind::Addresses => one_or_several(address()),
         Kind::Listener => json!({ "type": "string", "pattern": "^(off|.+:[0-9]{1,5})$" }),
         Kind::Code => {

@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::codes;
 use super::findings::{Finding, Findings, Located, Span};
 use super::raw::{RawBackend, RawService};
-use super::reader::{self, Section, Value};
+use super::reader::{self, Section, Value, Where};
 use super::words::{self, MAX_NAME_BYTES, NameOf};
 use super::{AdminState, Mode, OnMiss, Panic, Protocol, probe, silence};
 
@@ -82,9 +82,16 @@ pub(super) fn service(table: &DeTable<'_>, span: Span, found: &mut Findings) -> 
 
 fn backend(table: &DeTable<'_>, span: Span, found: &mut Findings) -> RawBackend {
     let mut section = Section::new(table, span, "[[service.backend]]");
+    let where_it_is = section.require("address", "address = \"10.0.0.11\"", found, reader::address_or_host);
+    let (address, host) = match where_it_is {
+        Some(Where::Address(address)) => (Some(address), None),
+        Some(Where::Host(host)) => (None, Some(host)),
+        None => (None, None),
+    };
     let raw = RawBackend {
         name: section.read("name", found, |value, found| name(value, NameOf::Backend, found)),
-        address: section.require("address", "address = \"10.0.0.11\"", found, reader::address),
+        address,
+        host,
         port: section.read("port", found, |value, found| {
             reader::port(value, "the internal port", found)
         }),

@@ -53,9 +53,15 @@ impl Filter {
         let (service, backend) = naming.of(connection.backend_id);
         query.service.as_deref().is_none_or(|wanted| wanted == service)
             && self.backend.as_ref().is_none_or(|(of_service, wanted)| {
-                wanted == backend && of_service.as_deref().is_none_or(|wanted| wanted == service)
+                is_meant(wanted, backend) && of_service.as_deref().is_none_or(|wanted| wanted == service)
             })
     }
+}
+
+/// A backend by its name; those of a name that was looked up also by their entry's (`app` for `app@10.0.0.11`).
+fn is_meant(wanted: &str, backend: &str) -> bool {
+    let rest = backend.strip_prefix(wanted);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }
 
 pub(super) const fn state_of(connection: &Connection) -> FlowState {
@@ -129,6 +135,16 @@ mod tests {
             client: Some("198.51.100.0/24".parse().expect("a prefix")),
             ..FlowQuery::default()
         }));
+    }
+
+    #[test]
+    fn an_entry_means_every_address_of_its_name_and_nothing_else() {
+        assert!(is_meant("app", "app@10.0.0.11") && is_meant("app@10.0.0.11", "app@10.0.0.11"));
+        assert!(
+            !is_meant("ap", "app@10.0.0.11")
+                && !is_meant("app", "app:80")
+                && !is_meant("app@10.0.0.1", "app@10.0.0.11")
+        );
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub(super) fn collect(
             Some("make it again where it is still wanted; 'xlb reload' clears this".to_owned()),
         )
     }));
+    all.extend(snapshot.desired.name_findings.iter().map(|found| {
+        let message = format!("{}: {}", found.object, found.why);
+        warning("name_left_out", message, Some(found.next.clone()))
+    }));
     all.extend(snapshot.desired.warnings.iter().map(|found| {
         let place = format!("{}:{}:{}", found.file, found.line, found.column);
         warning(

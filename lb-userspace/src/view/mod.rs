@@ -5,6 +5,7 @@
 
 mod drops;
 mod flows;
+mod names;
 mod requests;
 mod revision;
 mod services;
@@ -13,14 +14,15 @@ mod time;
 
 pub use drops::{AnswerRow, CpuCountersView, DropRow, DropsView, PassRow, TxErrorRow};
 pub use flows::{FlowFamily, FlowQuery, FlowState, FlowView, Prefix};
+pub use names::NameView;
 pub use requests::{
     AddBackend, AddService, ApiError, Changed, ChooseOverrides, DroppedView, ErrorCode, OverridesChanged,
     OverridesView, Reloaded, SetBackend,
 };
 pub use revision::Revision;
 pub use services::{
-    AllDownView, BackendState, BackendView, CountersView, HealthView, HopView, RatesView, ServiceState, ServiceView,
-    Verdict, VerdictChangeView,
+    AllDownView, BackendState, BackendView, CountersView, FromNameView, HealthView, HopView, RatesView, ServiceState,
+    ServiceView, Verdict, VerdictChangeView,
 };
 pub use status::{
     AddressRole, AddressView, AgentView, ConfigView, ConfinementView, FailedOpView, InterfaceView, Overall,

@@ -103,6 +103,18 @@ pub struct BackendView {
     pub rates: RatesView,
     /// Next hop towards it; absent while unknown.
     pub hop: Option<HopView>,
+    /// The name that it is an address of, where the config gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FromNameView>,
+}
+
+/// Where a backend comes from that the config gives by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromNameView {
+    /// The name of its entry, which commands take.
+    pub entry: String,
+    /// The host that is looked up.
+    pub host: String,
 }
 
 /// State of a backend in the kernel.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Revision, ServiceView, Timestamp};
+use super::{NameView, Revision, ServiceView, Timestamp};
 
 /// Everything on the status screen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct StatusView {
     pub failed_ops: Vec<FailedOpView>,
     /// Changes made with `--runtime`, which are not in the config file.
     pub overrides: Vec<OverrideView>,
+    /// Backends by name: what the DNS said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameView>,
     /// Services, worst first.
     pub services: Vec<ServiceView>,
 }

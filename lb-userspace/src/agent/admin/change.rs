@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::errors::{apply_error, desired_error, stage_error};
+use super::names::refuse_one_address;
 use super::{Admin, Caller, blocking};
 use crate::agent::desired::{Change, Desired, Override};
 use crate::agent::stage::{StageError, Staged};
@@ -86,6 +87,7 @@ impl Admin {
         caller.refuse_unless_seen(&current)?;
         let by = caller.by.as_str();
         let change = change.by_name(&current);
+        refuse_one_address(&change, &current)?;
         let next = match store {
             Store::File => current.with_saved(&change),
             Store::Runtime => current.with_override(Override {

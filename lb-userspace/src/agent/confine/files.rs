@@ -9,6 +9,7 @@ use landlock::{
     RulesetStatus, path_beneath_rules,
 };
 
+use crate::agent::names::{HOSTS, RESOLV_CONF};
 use crate::agent::watch::directory_of;
 use crate::config::{CheckKind, Config, Roots, Verify};
 
@@ -77,14 +78,27 @@ fn read(config: &Config, config_path: &Path) -> Vec<PathBuf> {
     let target = target.as_deref().map(|target| directory_of(target).to_owned());
     let fixed = READ.iter().map(|path| real(Path::new(path)));
     let roots = roots(config).map(|file| real(directory_of(file)));
-    fixed.chain(target).chain(roots).collect()
+    fixed.chain(target).chain(roots).chain(of_names(config)).collect()
+}
+
+/// Where the files stand that say how names are looked up: their directories, because other programs replace them.
+fn of_names(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let files = [RESOLV_CONF, HOSTS].into_iter();
+    let files = files.filter(|_| config.has_names() && config.dns.servers.is_empty());
+    files.flat_map(|file| {
+        let target = real(Path::new(file));
+        [file.as_ref(), target.as_path()].map(|file| real(directory_of(file)))
+    })
 }
 
 /// Files of roots that checks name.
 fn roots(config: &Config) -> impl Iterator<Item = &Path> {
     let of_services = config.services.iter().filter_map(|service| service.check.as_ref());
     let backends = config.services.iter().flat_map(|service| &service.backends);
-    let all = of_services.chain(backends.filter_map(|backend| backend.check.as_ref()));
+    let names = config.services.iter().flat_map(|service| &service.names);
+    let all = of_services
+        .chain(backends.filter_map(|backend| backend.check.as_ref()))
+        .chain(names.filter_map(|entry| entry.check.as_ref()));
     all.filter_map(|check| match &check.kind {
         CheckKind::Https(_, tls) => match &tls.verify {
             Verify::Roots(Roots::File(path)) => Some(path.as_path()),

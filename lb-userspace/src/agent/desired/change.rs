@@ -105,7 +105,7 @@ impl Change {
         let Some((name, target)) = changed else {
             return (None, format!("the backends of service {service} are as before"));
         };
-        let shown = if *name == target.to_string() {
+        let shown = if name == target {
             name.clone()
         } else {
             format!("{name} ({target})")
@@ -123,9 +123,10 @@ impl Change {
     ) -> (String, String) {
         let service = self.service();
         let shown = |desired: &Desired| {
-            desired.backend(service, backend).map(|found| match setting {
-                BackendSetting::Weight(_) => found.weight.to_string(),
-                BackendSetting::State(_) => found.state.as_str().to_owned(),
+            let (weight, state) = desired.set_in(service, backend)?;
+            Some(match setting {
+                BackendSetting::Weight(_) => weight.to_string(),
+                BackendSetting::State(_) => state.as_str().to_owned(),
             })
         };
         let name = after

@@ -66,7 +66,7 @@ impl Desired {
             } => (service, address, port),
         };
         let added = self.service(service).into_iter().flat_map(|service| &service.backends);
-        let mut added = added.filter(|backend| backend.address == *address);
+        let mut added = added.filter(|backend| backend.address == *address && backend.from.is_none());
         let added = added.find(|backend| port.is_none_or(|port| backend.port == port));
         let target = || {
             port.map_or_else(

@@ -1,8 +1,10 @@
 //! The lines above the table: agent, config, interfaces, SNAT, tables, program.
 
+use std::time::Duration;
+
 use super::text::Detail;
 use crate::cli::output;
-use crate::view::{Overall, StatusView, TableView, ago};
+use crate::view::{NameView, Overall, StatusView, TableView, ago};
 
 /// All of them.
 pub(super) fn header(view: &StatusView, detail: Detail) -> String {
@@ -98,6 +100,11 @@ pub(super) fn header(view: &StatusView, detail: Detail) -> String {
             );
         }
     }
+    if detail == Detail::Wide {
+        view.names
+            .iter()
+            .for_each(|name| line(&mut text, "name", &name_line(name, view)));
+    }
     for change in &view.overrides {
         line(
             &mut text,
@@ -112,6 +119,30 @@ pub(super) fn header(view: &StatusView, detail: Detail) -> String {
         );
     }
     text
+}
+
+/// `app.internal.example IPv4  10.0.0.11 10.0.0.12  ttl 30s, 12s left`.
+fn name_line(name: &NameView, view: &StatusView) -> String {
+    let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
+    let addresses = if addresses.is_empty() {
+        "no address".to_owned()
+    } else {
+        addresses.join(" ")
+    };
+    let ttl = match (name.ttl_s, name.ttl_left_s(view.now)) {
+        (Some(ttl_s), Some(left_s)) => {
+            let [ttl, left] = [ttl_s, left_s].map(|s| ago(Duration::from_secs(s)));
+            format!("ttl {ttl}, {left} left")
+        }
+        _ if name.error.is_none() => "not answered yet".to_owned(),
+        _ => "never answered".to_owned(),
+    };
+    let failing = name
+        .error
+        .as_deref()
+        .map(|error| format!("  FAILING: {error}"))
+        .unwrap_or_default();
+    format!("{} {}  {addresses}  {ttl}{failing}", name.name, name.family)
 }
 
 /// Connections, and what is filling up.

@@ -56,12 +56,24 @@ pub(in crate::cli) fn sentences<'v>(
             .unwrap_or_default();
         output::line(
             text,
-            &format!("{}/{}: {}{next}", service.name, backend.name, backend.health.text),
+            &format!(
+                "{}/{}: {}{}{next}",
+                service.name,
+                backend.name,
+                of_name(backend, detail),
+                backend.health.text
+            ),
         );
         if detail == Detail::Wide {
             history(text, backend);
         }
     }
+}
+
+/// The host that it is an address of.
+fn of_name(backend: &BackendView, detail: Detail) -> String {
+    let from = backend.from.as_ref().filter(|_| detail == Detail::Wide);
+    from.map_or_else(String::new, |from| format!("of {}; ", from.host))
 }
 
 /// One row for each backend.

@@ -6,6 +6,7 @@ use super::*;
 use crate::health::PortVerdict;
 use crate::reconcile::fixture::{CONFIG, Fixture, moment};
 use crate::reconcile::status_view;
+use crate::view::{FromNameView, NameView};
 
 fn counters(step: u64) -> HashMap<u32, BackendStats> {
     let stats = BackendStats {
@@ -75,4 +76,46 @@ fn many_backends_stay_on_one_screen_with_the_worst_first() {
         .nth(1)
         .unwrap_or_default();
     assert!(row.contains("down"), "{row}");
+}
+
+#[test]
+fn wide_shows_what_the_dns_said_of_each_name() {
+    let mut view = troubled();
+    let answered = NameView {
+        name: "app.internal.example".to_owned(),
+        family: "IPv4".to_owned(),
+        backends: vec!["web/app".to_owned()],
+        addresses: ["10.0.0.21", "10.0.0.22"]
+            .map(|text| text.parse().expect("an address"))
+            .into(),
+        answered: Some(moment(40).wall),
+        ttl_s: Some(90),
+        error: None,
+        error_since: None,
+        failures: 0,
+        next_try: None,
+    };
+    let failing = NameView {
+        error: Some("no answer in time (asked 10.0.0.53)".to_owned()),
+        failures: 3,
+        ..answered.clone()
+    };
+    let never = NameView {
+        addresses: Vec::new(),
+        answered: None,
+        ttl_s: None,
+        ..answered.clone()
+    };
+    view.names = vec![answered, failing, never];
+    let text = status_text(&view, Paint::Plain, Detail::Wide);
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("name ")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    assert!(!status_text(&view, Paint::Plain, Detail::Screen).contains("app.internal.example"));
+    let from = FromNameView {
+        entry: "app".to_owned(),
+        host: "app.internal.example".to_owned(),
+    };
+    view.services[0].backends[0].from = Some(from);
+    let text = status_text(&view, Paint::Plain, Detail::Wide);
+    assert!(text.contains(": of app.internal.example; "), "{text}");
 }

@@ -39,7 +39,7 @@ fn all(raw: &RawConfig) -> impl Iterator<Item = &Located<IpAddr>> {
 }
 
 /// What an address is that can be neither VIP nor SNAT address nor backend.
-fn unusable(address: IpAddr) -> Option<&'static str> {
+pub(in crate::config) fn unusable(address: IpAddr) -> Option<&'static str> {
     match address {
         _ if address.is_unspecified() => Some("the unspecified address"),
         _ if address.is_loopback() => Some("a loopback address"),

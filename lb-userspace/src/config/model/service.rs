@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{FromName, HostName};
+
 /// One `[[service]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
@@ -27,8 +29,10 @@ pub struct ServiceConfig {
     pub on_miss: OnMiss,
     /// What happens to new connections while every backend is down.
     pub panic: Panic,
-    /// Backends in the file's order; names and (address, port) are unique in a service.
+    /// Backends in the file's order, then those of [`Self::names`]; names and (address, port) are unique in a service.
     pub backends: Vec<BackendConfig>,
+    /// Backends that the file gives by name, in its order. [`crate::config::expand`] makes backends of them.
+    pub names: Vec<NamedBackend>,
 }
 
 impl ServiceConfig {
@@ -133,6 +137,25 @@ pub struct BackendConfig {
     /// What the operator wants of it.
     pub state: AdminState,
     /// Its own check; `None`: the service's.
+    pub check: Option<Check>,
+    /// The entry that gave it, where the file gives a name instead of an address.
+    pub from: Option<FromName>,
+}
+
+/// One `[[service.backend]]` with a host's name for its address: a backend for each address that the name has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedBackend {
+    /// Unique in its service; `host:port` where the file gives none.
+    pub name: String,
+    /// What is looked up.
+    pub host: HostName,
+    /// Internal port of each.
+    pub port: u16,
+    /// Weight of each.
+    pub weight: u32,
+    /// What the operator wants of each.
+    pub state: AdminState,
+    /// Check of each; `None`: the service's.
     pub check: Option<Check>,
 }
 

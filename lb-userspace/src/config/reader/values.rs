@@ -7,10 +7,10 @@ use std::time::Duration;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::Value;
-use crate::config::PortRange;
 use crate::config::codes;
 use crate::config::findings::{Finding, Findings, Located, Span};
 use crate::config::words;
+use crate::config::{HostName, PortRange};
 
 /// Reports a value of another type than wanted.
 fn wrong_type(value: &Value<'_>, wanted: &str, found: &mut Findings) {
@@ -133,18 +133,53 @@ pub(in crate::config) fn address(value: &Value<'_>, found: &mut Findings) -> Opt
         text.span,
         "wanted an IPv4 or IPv6 address",
     );
-    found.add(finding.help(address_help(&text.value)));
+    found.add(finding.help(address_help(
+        &text.value,
+        "only backends may be given by name; write the address",
+    )));
     None
 }
 
-fn address_help(text: &str) -> String {
+/// What stands for a backend's place.
+pub(in crate::config) enum Where {
+    Address(Located<IpAddr>),
+    Host(Located<HostName>),
+}
+
+/// An IP address, or the name of a host.
+pub(in crate::config) fn address_or_host(value: &Value<'_>, found: &mut Findings) -> Option<Where> {
+    let text = text(value, found)?;
+    if let Ok(address) = text.value.parse() {
+        return Some(Where::Address(Located::new(address, text.span)));
+    }
+    let why = match text.value.parse() {
+        Ok(host) => return Some(Where::Host(Located::new(host, text.span))),
+        Err(why) => why,
+    };
+    let message = format!("{:?} is neither an IP address nor a host's name", text.value);
+    let finding = Finding::new(&codes::BAD_ADDRESS, message, text.span, why);
+    let host = text
+        .value
+        .rsplit_once(':')
+        .map(|(host, port)| (host.parse::<HostName>(), port.parse::<u16>()));
+    found.add(finding.help(match host {
+        Some((Ok(host), Ok(port))) => format!("write address = {:?} and port = {port}", host.as_str()),
+        _ => address_help(
+            &text.value,
+            "write the address, or a name such as \"app.internal.example\"",
+        ),
+    }));
+    None
+}
+
+fn address_help(text: &str, otherwise: &str) -> String {
     let bare = text.split(['/', '%']).next().unwrap_or_default().trim();
     if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
         return format!("write {:?} and the port in its own key", socket.ip().to_string());
     }
     match bare.parse::<IpAddr>() {
         Ok(address) => format!("write {:?}", address.to_string()),
-        Err(_) => "names are not resolved; write the address".to_owned(),
+        Err(_) => otherwise.to_owned(),
     }
 }
 

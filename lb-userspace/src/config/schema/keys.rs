@@ -22,6 +22,7 @@ pub(in crate::config) static SECTIONS: &[&Section] = &[
     &AGENT,
     &LIMITS,
     &TIMEOUTS,
+    &DNS,
     &SERVICE,
     &BACKEND,
     &CHECK,
@@ -116,7 +117,7 @@ pub(super) static AGENT: Section = Section {
             "state_dir",
             Kind::Path,
             r#"`"/var/lib/xlb"`"#,
-            "Directory where the agent keeps the changes made with `--runtime` (`overrides.json`), so that they outlive it. One agent a directory. Made at the start where it is missing; where that fails, the changes end with the agent, and status says so.",
+            "Directory where the agent keeps the changes made with `--runtime` (`overrides.json`) and the last addresses of names (`names.json`), so that they outlive it. One agent a directory. Made at the start where it is missing; where that fails, both end with the agent, and status says so.",
         ),
         key(
             "managed_by",
@@ -220,6 +221,43 @@ pub(super) static TIMEOUTS: Section = Section {
     ],
 };
 
+/// `[dns]`.
+pub(super) static DNS: Section = Section {
+    heading: "## `[dns]`",
+    keys: &[
+        key(
+            "servers",
+            Kind::Addresses,
+            "the host's own",
+            "Name servers that are asked, on port 53. Default: `/etc/hosts`, then the servers and search list of `/etc/resolv.conf`, both read again before each question. With `servers`, neither file is used.",
+        ),
+        key(
+            "min_ttl",
+            Kind::Duration("1s", "1h"),
+            r#"`"5s"`"#,
+            "An answer is good for its TTL, but for at least this long.",
+        ),
+        key(
+            "max_ttl",
+            Kind::Duration("1s", "7d"),
+            r#"`"5m"`"#,
+            "And for at most this long, which is also how long a line of `/etc/hosts` is good for.",
+        ),
+        key(
+            "max_addresses",
+            Kind::Number(1, 256),
+            "`32`",
+            "Backends that one name makes in one service; the lowest addresses come first, status and log name what is left out.",
+        ),
+        key(
+            "on_empty",
+            Kind::Word(&["keep", "remove"]),
+            r#"`"keep"`"#,
+            "What an answer without addresses (the name is there and has none) does to those of the answer before. `keep`: they stay. `remove`: they are removed; their connections go on.",
+        ),
+    ],
+};
+
 /// `[[service]]`.
 pub(super) static SERVICE: Section = Section {
     heading: "## `[[service]]`",
@@ -296,9 +334,14 @@ pub(super) static BACKEND: Section = Section {
             "name",
             Kind::Text,
             "`address:port`",
-            "Unique in the service; as a service's name, and `: [ ]`.",
+            "Unique in the service; as a service's name, and `: [ ]`. Default with a host's name: `host:port`.",
         ),
-        key("address", Kind::Address, "required", "Where it is."),
+        key(
+            "address",
+            Kind::Host,
+            "required",
+            "Where it is: an IP address, or the name of a host, which makes a backend of each of its addresses; see below.",
+        ),
         key(
             "port",
             Kind::Number(1, 65_535),

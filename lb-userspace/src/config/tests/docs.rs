@@ -22,6 +22,8 @@ interfaces = ["eth0"]
 @limits@
 [timeouts]
 @timeouts@
+[dns]
+@dns@
 [[service]]
 name = "web"
 vip = "203.0.113.10"
@@ -42,10 +44,11 @@ address = "10.0.0.11"
 "#;
 
 /// Heading in the docs and place in the template.
-pub(super) const SECTIONS: [(&str, &str); 9] = [
+pub(super) const SECTIONS: [(&str, &str); 10] = [
     ("## `[agent]`", "@agent@"),
     ("## `[limits]`", "@limits@"),
     ("## `[timeouts]`", "@timeouts@"),
+    ("## `[dns]`", "@dns@"),
     ("## `[[service]]`", "@service@"),
     ("## `[[service.backend]]`", "@backend@"),
     ("## `check`", "@check@"),
@@ -100,7 +103,7 @@ fn type_of(kind: &Kind) -> String {
         Kind::Numbers(low, high) => format!("list of numbers, {low} to {high}"),
         Kind::Duration(low, high) => format!("duration, {low} to {high}"),
         Kind::PortRange => "port range".to_owned(),
-        Kind::Address => "address".to_owned(),
+        Kind::Host => "address or host's name".to_owned(),
         Kind::Addresses => "list of addresses".to_owned(),
         Kind::Listener => "address:port or `\"off\"`".to_owned(),
         Kind::Code => "code".to_owned(),

@@ -54,6 +54,47 @@ macro_rules! files {
 files! {
     an_empty_file_names_what_it_lacks: "";
 
+    names_of_hosts_are_left_to_the_agent: r#"
+[agent]
+interfaces = ["eth0"]
+[dns]
+servers = "192.0.2.53"
+max_ttl = "2s"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+[[service.backend]]
+address = "app.internal.example."
+[[service.backend]]
+address = "App.internal.example"
+"#;
+
+    what_is_no_name_of_a_host_is_said: r#"
+[agent]
+interfaces = ["eth0"]
+snat_addresses = ["lb.internal.example"]
+[dns]
+servers = ["ns.example"]
+min_ttl = "0s"
+max_ttl = "8d"
+max_addresses = 257
+on_empty = "forget"
+search = "internal.example"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+[[service.backend]]
+address = "10.0.0.l1"
+[[service.backend]]
+address = "app.internal.example:8080"
+[[service.backend]]
+address = "10.0.0.11/32"
+[[service.backend]]
+address = "my host"
+"#;
+
     several_syntax_errors_are_said_at_once: r#"
 [agent
 interfaces = ["eth0"]

@@ -47,7 +47,7 @@ fn probes(key: &Key) -> (Vec<String>, Vec<(String, &'static str)>) {
             [text, vec![(quoted("ca.pem"), "XLB0114")]].concat(),
         ),
         Kind::Text | Kind::Path | Kind::Listener | Kind::Code => (vec![], text),
-        Kind::Names | Kind::PortRange | Kind::Address | Kind::Addresses => (vec![], text),
+        Kind::Names | Kind::PortRange | Kind::Host | Kind::Addresses => (vec![], text),
         Kind::Bool => (
             vec!["true".to_owned(), "false".to_owned()],
             vec![("1".to_owned(), "XLB0103")],

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
+use crate::config::HostName;
+
 /// What tells backends of one service apart.
 pub(super) struct Identity {
     pub(super) name: String,
@@ -16,7 +18,15 @@ pub(super) fn identities(service: &dyn TableLike) -> Vec<Identity> {
         let address = text_of(*table, "address").and_then(|text| text.parse::<IpAddr>().ok());
         let port = port_of(*table, "port").or(default_port);
         let target = address.zip(port).map(SocketAddr::from);
+        let host = || {
+            Some(format!(
+                "{}:{}",
+                text_of(*table, "address")?.parse::<HostName>().ok()?,
+                port?
+            ))
+        };
         let name = text_of(*table, "name").or_else(|| target.map(|target| target.to_string()));
+        let name = name.or_else(host);
         let name = name.unwrap_or_default();
         Identity { name, target }
     };

@@ -64,6 +64,7 @@ pub fn status_view(snapshot: &Snapshot, reload: Option<&ReloadFailure>, now: Tim
         warnings,
         failed_ops: snapshot.failed_ops.iter().map(failed_view).collect(),
         overrides: snapshot.desired.override_views(),
+        names: Vec::new(),
         services,
     }
 }

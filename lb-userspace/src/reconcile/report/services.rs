@@ -11,8 +11,8 @@ use super::{Snapshot, interface_name};
 use crate::config::{BackendConfig, Panic, ServiceConfig};
 use crate::state::{BackendRef, Family};
 use crate::view::{
-    AdminState, AllDownView, BackendState, BackendView, CountersView, HopView, RatesView, ServiceState, ServiceView,
-    Timestamp, Verdict,
+    AdminState, AllDownView, BackendState, BackendView, CountersView, FromNameView, HopView, RatesView, ServiceState,
+    ServiceView, Timestamp, Verdict,
 };
 
 /// All services.
@@ -163,6 +163,10 @@ fn backend_view(snapshot: &Snapshot, service: &ServiceConfig, backend: &BackendC
         admin: backend.state,
         health,
         check: check.map_or_else(|| "none".to_owned(), check_text),
+        from: backend.from.as_ref().map(|from| FromNameView {
+            entry: from.entry.clone(),
+            host: from.host.to_string(),
+        }),
         ..counted
     }
 }
@@ -206,6 +210,7 @@ fn counted(snapshot: &Snapshot, id: Option<u32>, entry: Option<&Backend>) -> Bac
         counters: id.map(|id| sample.counters(id)).unwrap_or_default(),
         rates: id.map(|id| sample.rates(id)).unwrap_or_default(),
         hop: entry.and_then(|entry| hop_view(snapshot, entry)),
+        from: None,
     }
 }
 
