@@ -2,6 +2,7 @@
 
 mod capture;
 mod datagram;
+mod dns;
 mod load;
 mod nginx;
 mod ping;
@@ -10,6 +11,7 @@ mod transfer;
 
 pub use capture::{Capture, Segment, Verdict};
 pub use datagram::{DatagramServer, ask_datagram};
+pub use dns::DnsServer;
 pub use load::{Load, Report};
 pub use nginx::Nginx;
 pub use ping::ping;

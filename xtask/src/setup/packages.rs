@@ -54,6 +54,12 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("zsh", "zsh", "reads the completion script for it"),
     tool("fish", "fish", "reads the completion script for it"),
     tool("groff", "groff-base", "reads the man pages as man(1) does"),
+    // The package without a service.
+    tool(
+        "dnsmasq",
+        "dnsmasq-base",
+        "a DNS server whose zone changes and that stops",
+    ),
     tool("curl", "curl", "HTTP clients, and the agent's Unix socket"),
     Tool {
         service: Some("nginx"),
