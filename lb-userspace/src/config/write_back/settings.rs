@@ -67,7 +67,37 @@ fn set(table: &mut dyn TableLike, written: Written, setting: BackendSetting) {
     match setting {
         BackendSetting::Weight(weight) => put(table, written, "weight", i64::from(weight).into()),
         BackendSetting::State(AdminState::Ready) if !table.contains_key("state") => {}
+        BackendSetting::State(AdminState::Ready) if !has_comment(table, "state") => take(table, "state"),
         BackendSetting::State(state) => put(table, written, "state", state.as_str().into()),
+    }
+}
+
+/// Whether somebody wrote something about a key: right above it or behind it.
+fn has_comment(table: &dyn TableLike, key: &str) -> bool {
+    let above = table.key(key).and_then(|key| key.leaf_decor().prefix()?.as_str());
+    let behind = table
+        .get(key)
+        .and_then(|item| item.as_value()?.decor().suffix()?.as_str());
+    [above, behind].into_iter().flatten().any(|text| text.contains('#'))
+}
+
+/// Takes a key away; the blank before a closing brace stays.
+fn take(table: &mut dyn TableLike, key: &str) {
+    let Some(Item::Value(gone)) = table.remove(key) else {
+        return;
+    };
+    let suffix = gone
+        .decor()
+        .suffix()
+        .and_then(|suffix| suffix.as_str())
+        .unwrap_or_default();
+    if suffix.is_empty() {
+        return;
+    }
+    if let Some((_, Item::Value(last))) = table.iter_mut().last()
+        && last.decor().suffix().is_none_or(|there| there.as_str() == Some(""))
+    {
+        last.decor_mut().set_suffix(suffix);
     }
 }
 

@@ -275,10 +275,17 @@ fn a_state_is_set_and_ready_needs_no_key() {
             "address = \"10.0.0.11\"\nstate = \"drain\"\n"
         )
     );
-    assert_eq!(
-        set(&drained, "web", "a", AdminState::Ready),
-        drained.replace("\"drain\"", "\"ready\"")
-    );
+    // Back to what it was; where somebody said why, the key stays with that.
+    assert_eq!(set(&drained, "web", "a", AdminState::Ready), FILE);
+    for said in ["state = \"drain\" # ticket 7\n", "# ticket 7\nstate = \"drain\"\n"] {
+        let said = drained.replace("state = \"drain\"\n", said);
+        assert_eq!(
+            set(&said, "web", "a", AdminState::Ready),
+            said.replace("\"drain\"", "\"ready\"")
+        );
+    }
+    let inline = set(FILE, "dns", "10.0.0.22:53", AdminState::Maint);
+    assert_eq!(set(&inline, "dns", "10.0.0.22:53", AdminState::Ready), FILE);
     assert_eq!(
         set(FILE, "dns", "10.0.0.22:53", AdminState::Maint),
         FILE.replace(
