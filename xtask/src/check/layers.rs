@@ -38,7 +38,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         places: &["lb-ebpf/src"],
-        except: &["lb-ebpf/src/program", "lb-ebpf/src/main.rs"],
+        except: &["lb-ebpf/src/program", "lb-ebpf/src/main.rs", "lb-ebpf/src/bench"],
         forbidden: AYA,
         why: "the packet logic runs on the host too; aya belongs in lb-ebpf/src/program",
     },

@@ -61,7 +61,7 @@ fn check_objects(root: &Path, golden: Golden, findings: &mut Findings) -> Result
     let mut cargo = command::cargo(["check", "--quiet", "--package", "lb-userspace"]);
     command::run_inherited(&mut cargo).context("build the BPF objects")?;
     let directory = command::target_directory()?.join("bpf");
-    for name in ["xlb.bpf.o", "xlb-log.bpf.o"] {
+    for name in ["xlb.bpf.o", "xlb-log.bpf.o", "xlb-bench.bpf.o"] {
         let path = directory.join(name);
         let bytes = read(&path)?;
         object::check(name, &bytes, findings).with_context(|| path.display().to_string())?;
