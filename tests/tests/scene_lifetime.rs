@@ -15,7 +15,7 @@ use xlb_tests::client::{BackendStatus, backends};
 use xlb_tests::config_text::{QUICK_HTTP_CHECK, QUICK_TCP_CHECK, ServiceText};
 use xlb_tests::peers::{Load, Nginx, Talk, TalkServer};
 use xlb_tests::peers::{make_file, sha256_of, start_download, start_upload};
-use xlb_tests::process::run;
+use xlb_tests::process::{run, wait_until};
 use xlb_tests::require;
 use xlb_tests::topology::{Plan, Topology, VIP4, VIP6, host_port};
 
@@ -238,6 +238,45 @@ fn kill_9_and_restarts_of_the_agent_fail_no_request_and_break_no_transfer() -> R
         ensure!(found == [hash.clone()], "{name}: {found:?}");
     }
     Ok(())
+}
+
+/// Where the balancer has the IPv4 VIP.
+fn vip_link(topology: &Topology) -> Result<Option<String>> {
+    let all = topology.balancer.ip_show("-o -4 addr")?;
+    let line = all.lines().find(|line| line.contains(&format!(" {VIP4}/32 ")));
+    Ok(line.and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned))
+}
+
+#[test]
+fn an_agent_that_adopts_what_it_wants_checks_its_backends_and_sees_to_its_vips_all_the_same() -> Result<()> {
+    require!("ip", "ethtool");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(2))?;
+    let mut service = ServiceText::new("talk", "tcp", 80).key("check", QUICK_TCP_CHECK);
+    let mut servers = Vec::new();
+    for (host, port) in topology.backends.iter().zip([8081, 9000]) {
+        servers.push(TalkServer::start(&host.namespace, &format!("b{port}"), port)?);
+        service = service.host(&format!("b{port}"), host, port);
+    }
+    let mut agent = Agent::start(&topology, service.text())?;
+    agent.client().wait_all_up()?;
+    let link = vip_link(&topology)?.context("the agent has not added the VIP")?;
+
+    agent.kill()?;
+    topology.balancer.ip(&format!("addr del {VIP4}/32 dev {link}\n"))?;
+    agent.run(&topology.balancer)?;
+    agent
+        .client()
+        .wait_for("every backend to have been checked", |status| {
+            backends(status).iter().all(|backend| backend.port_verdict() == "open")
+        })?;
+    wait_until("the VIP to be back", PATIENCE, || {
+        Ok(vip_link(&topology)?.is_some_and(|found| found == link))
+    })?;
+    servers.pop();
+    agent.client().wait_for("the dead backend to be out", |status| {
+        backend_row(status, "b9000-v4").is_ok_and(|row| !row.is_up() && row.port_verdict() == "refused")
+    })
 }
 
 #[test]

@@ -142,7 +142,12 @@ impl Writer {
             failed: Vec::new(),
             warnings: Vec::new(),
             chores: Chores::new(now),
-            stale: Stale::default(),
+            // Nobody has been told anything yet, also where the adopted maps are as they should be.
+            stale: Stale {
+                outputs: Freshness::Stale,
+                snapshot: Freshness::Stale,
+                ..Stale::default()
+            },
         };
         let moment = writer.moment();
         writer.book.follow(&writer.desired.config, moment);
