@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod program;
 mod setup;
 mod test;
 #[expect(dead_code, reason = "the build script of lb-userspace uses the rest of this file")]

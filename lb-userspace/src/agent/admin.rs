@@ -134,10 +134,7 @@ impl Admin {
         let read = blocking(move || Desired::read(&path, &overrides)).await?;
         let next = read.map_err(|error| ApiError {
             code: ErrorCode::BadConfig,
-            message: format!(
-                "{error}
-the running state stays as it is"
-            ),
+            message: format!("{error}\nthe running state stays as it is"),
             next: Some(next_after(&error, &current.path)),
         })?;
         log_dropped(&next, by);

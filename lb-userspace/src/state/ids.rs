@@ -2,6 +2,7 @@
 //! retired. An id is recovered by name after a restart and reused as late as possible.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_common::abi::name_kind;
@@ -43,6 +44,11 @@ pub enum Family {
 }
 
 impl Family {
+    /// Of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
     /// As people write it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,6 @@
 //! (drain, maintenance, weight 0) do not count: they are out on purpose, and panic never brings them back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::config::{AdminState, BackendConfig, Panic, ServiceConfig};
 
@@ -37,14 +36,6 @@ pub(super) fn counts(backend: &BackendConfig) -> bool {
     backend.weight > 0 && backend.state == AdminState::Ready
 }
 
-/// The family of an address.
-pub(super) const fn family_of(address: IpAddr) -> Family {
-    match address {
-        IpAddr::V4(_) => Family::V4,
-        IpAddr::V6(_) => Family::V6,
-    }
-}
-
 /// Families that have a VIP and backends, all of them down by a decision of their checks: one whose first probes have
 /// not decided yet is not down.
 fn families(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Family> {
@@ -54,9 +45,9 @@ fn families(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Family> {
             let mut backends = service
                 .backends
                 .iter()
-                .filter(|backend| family_of(backend.address) == *family && counts(backend))
+                .filter(|backend| Family::of(backend.address) == *family && counts(backend))
                 .peekable();
-            let has_vip = service.vips.iter().any(|vip| family_of(*vip) == *family);
+            let has_vip = service.vips.iter().any(|vip| Family::of(*vip) == *family);
             has_vip && backends.peek().is_some() && backends.all(|backend| is_down(inputs, service, backend))
         })
         .collect()

@@ -7,7 +7,7 @@ use lb_common::reason::{AnswerReason, DropReason, PassReason};
 
 use crate::kernel::{Entry, Key, Lab};
 use crate::model::sample::{FAMILIES, Family, SERVICES, Sample, from_backend, from_client, vip};
-use crate::model::{BackendSpec, HZ, ServiceSpec, World};
+use crate::model::{BackendSpec, HZ, Reason, ServiceSpec, World};
 use crate::packets::breakage::{Breakage, broken};
 use crate::packets::{Packet, flags};
 
@@ -173,18 +173,7 @@ pub(super) struct Single {
     /// The frame, as it comes in on the clients' side.
     pub(super) frame: Vec<u8>,
     /// What becomes of it.
-    pub(super) fate: SingleFate,
-}
-
-/// What becomes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SingleFate {
-    /// The kernel gets it.
-    Pass(PassReason),
-    /// It ends here.
-    Drop(DropReason),
-    /// It is answered.
-    Answer(AnswerReason),
+    pub(super) fate: Reason,
 }
 
 /// Row of an IPv4 packet for a neighbour.
@@ -206,42 +195,42 @@ pub(super) fn singles(lab: &Lab) -> Vec<Single> {
         Single {
             name: NOT_OURS_4,
             frame: segment(v4, stranger(Family::V4)),
-            fate: SingleFate::Pass(PassReason::NotOurs),
+            fate: Reason::Pass(PassReason::NotOurs),
         },
         Single {
             name: NOT_OURS_6,
             frame: segment(v6, stranger(Family::V6)),
-            fate: SingleFate::Pass(PassReason::NotOurs),
+            fate: Reason::Pass(PassReason::NotOurs),
         },
         Single {
             name: "another MAC address",
             frame: other_mac,
-            fate: SingleFate::Pass(PassReason::NotOurMac),
+            fate: Reason::Pass(PassReason::NotOurMac),
         },
         Single {
             name: "echo, IPv4",
             frame: echo(v4, Family::V4),
-            fate: SingleFate::Answer(AnswerReason::Echo),
+            fate: Reason::Answer(AnswerReason::Echo),
         },
         Single {
             name: "echo, IPv6",
             frame: echo(v6, Family::V6),
-            fate: SingleFate::Answer(AnswerReason::Echo6),
+            fate: Reason::Answer(AnswerReason::Echo6),
         },
         Single {
             name: "malformed: TCP offset",
             frame: broken(segment(v4, web(Family::V4)), Breakage::TcpOffset(1)),
-            fate: SingleFate::Drop(DropReason::BadTcpOffset),
+            fate: Reason::Drop(DropReason::BadTcpOffset),
         },
         Single {
             name: "no connection, answered by a reset, IPv4",
             frame: segment(v4, web(Family::V4)),
-            fate: SingleFate::Answer(AnswerReason::TcpReset),
+            fate: Reason::Answer(AnswerReason::TcpReset),
         },
         Single {
             name: "no connection, answered by a reset, IPv6",
             frame: segment(v6, web(Family::V6)),
-            fate: SingleFate::Answer(AnswerReason::TcpReset),
+            fate: Reason::Answer(AnswerReason::TcpReset),
         },
     ]
 }

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::xdp::DevMapHash;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Endpoint, EndpointKey, FlowValue4, FlowValue6};
@@ -15,23 +15,23 @@ use lb_common::bench::{FRAME_BYTES, FRAME_WORDS, Frame, VARY4_AT, VARY6_AT, Vary
 use lb_userspace::dataplane::uninterrupted;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::kernel::{Wire, xdp_md};
+use crate::kernel::{Wire, clear, typed, xdp_md};
 use crate::model::sample::Family;
 
 /// How many connections and table entries a benchmark has room for.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub(super) struct Room {
     /// Connections that one walk goes through.
-    pub walk: u32,
+    pub(super) walk: u32,
     /// Entries of the tables that stand beside `xlb_flows4` and `xlb_flows6`.
-    pub flows: u32,
+    pub(super) flows: u32,
     /// Entries of the tables that stand beside `xlb_half4` and `xlb_half6`.
-    pub half: u32,
+    pub(super) half: u32,
 }
 
 /// Packets to be driven, all of one length.
 #[derive(Clone, Debug)]
-pub struct Frames {
+pub(super) struct Frames {
     template: Frame,
     walk: Steps,
 }
@@ -46,7 +46,7 @@ enum Steps {
 
 /// Which of the loops around a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loop {
+pub(super) enum Loop {
     /// Restore it and call the program in the target slot.
     Drive,
     /// Restore it: the empty loop around the bare operations.
@@ -59,17 +59,17 @@ pub enum Loop {
 
 /// One timed run.
 #[derive(Clone, Debug)]
-pub struct Timed {
+pub(super) struct Timed {
     /// Mean nanoseconds of a turn, as the kernel measured it (in whole ones).
-    pub turn_ns: f64,
+    pub(super) turn_ns: f64,
     /// The action of the last turn.
-    pub action: u32,
+    pub(super) action: u32,
     /// The frame it left.
-    pub frame: Vec<u8>,
+    pub(super) frame: Vec<u8>,
 }
 
 /// The loaded programs.
-pub struct Driver {
+pub(super) struct Driver {
     bpf: Ebpf,
     frame: Array<MapData, Wire<Frame>>,
     walk: Array<MapData, Wire<Walk>>,
@@ -84,7 +84,7 @@ pub struct Driver {
 
 impl Frames {
     /// One frame for every turn.
-    pub fn same(frame: &[u8]) -> Result<Self> {
+    pub(super) fn same(frame: &[u8]) -> Result<Self> {
         Ok(Self {
             template: Frame { words: words(frame)? },
             walk: Steps::Same,
@@ -93,7 +93,7 @@ impl Frames {
 
     /// The frames of many connections, walked in this order; outside of what [`Vary4`] or [`Vary6`] holds they must be
     /// alike.
-    pub fn walk(family: Family, frames: impl IntoIterator<Item = Vec<u8>>) -> Result<Self> {
+    pub(super) fn walk(family: Family, frames: impl IntoIterator<Item = Vec<u8>>) -> Result<Self> {
         let mut template = None;
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for frame in frames {
@@ -130,19 +130,12 @@ impl Frames {
     }
 
     /// How many connections the walk has.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match &self.walk {
             Steps::Same => 1,
             Steps::V4(walk) => walk.len(),
             Steps::V6(walk) => walk.len(),
         }
-    }
-
-    /// Never: a walk has a connection at least.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -159,7 +152,7 @@ fn words(frame: &[u8]) -> Result<[u64; FRAME_WORDS]> {
 
 impl Driver {
     /// Loads the programs.
-    pub fn load(room: Room) -> Result<Self> {
+    pub(super) fn load(room: Room) -> Result<Self> {
         let mut loader = EbpfLoader::new();
         for (name, entries) in [
             (names::VARY4, room.walk),
@@ -196,51 +189,51 @@ impl Driver {
                 .try_into()?;
             uninterrupted(|| program.load()).with_context(|| format!("the kernel refuses program {name}"))?;
         }
-        let mut endpoints: HashMap<MapData, Wire<EndpointKey>, Wire<Endpoint>> = take(&mut bpf, names::ENDPOINTS)?;
+        let mut endpoints: HashMap<MapData, Wire<EndpointKey>, Wire<Endpoint>> = typed(&mut bpf, names::ENDPOINTS)?;
         endpoints.insert(Wire(EndpointKey::default()), Wire(Endpoint::default()), 0)?;
         Ok(Self {
-            frame: take(&mut bpf, names::FRAME)?,
-            walk: take(&mut bpf, names::WALK)?,
+            frame: typed(&mut bpf, names::FRAME)?,
+            walk: typed(&mut bpf, names::WALK)?,
             vary4: Shared::of(&bpf, names::VARY4, room.walk)?,
             vary6: Shared::of(&bpf, names::VARY6, room.walk)?,
-            target: take(&mut bpf, names::TARGET)?,
-            flows4: take(&mut bpf, names::FLOWS4)?,
-            flows6: take(&mut bpf, names::FLOWS6)?,
-            half4: take(&mut bpf, names::HALF4)?,
-            half6: take(&mut bpf, names::HALF6)?,
+            target: typed(&mut bpf, names::TARGET)?,
+            flows4: typed(&mut bpf, names::FLOWS4)?,
+            flows6: typed(&mut bpf, names::FLOWS6)?,
+            half4: typed(&mut bpf, names::HALF4)?,
+            half6: typed(&mut bpf, names::HALF6)?,
             bpf,
         })
     }
 
     /// Puts the program under test into the target slot.
-    pub fn aim(&mut self, program: &ProgramFd) -> Result<()> {
+    pub(super) fn aim(&mut self, program: &ProgramFd) -> Result<()> {
         self.target
             .set(0, program, 0)
             .context("put the program into the driver's slot")
     }
 
     /// Aims at one of the benchmark's own programs: [`names::PASS`] or [`names::SWAP`].
-    pub fn aim_at_own(&mut self, name: &str) -> Result<()> {
+    pub(super) fn aim_at_own(&mut self, name: &str) -> Result<()> {
         let program: &Xdp = self.bpf.program(name).context("one of our programs")?.try_into()?;
         let program = program.fd()?.try_clone()?;
         self.aim(&program)
     }
 
     /// One of the benchmark's own programs, to be attached.
-    pub fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+    pub(super) fn program(&mut self, name: &str) -> Result<&mut Xdp> {
         let program = self.bpf.program_mut(name);
         Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
     }
 
     /// Where [`names::REDIRECT`] sends to.
-    pub fn redirect_to(&mut self, ifindex: u32) -> Result<()> {
-        let mut ports: DevMapHash<MapData> = take(&mut self.bpf, names::TX_PORTS)?;
+    pub(super) fn redirect_to(&mut self, ifindex: u32) -> Result<()> {
+        let mut ports: DevMapHash<MapData> = typed(&mut self.bpf, names::TX_PORTS)?;
         Ok(ports.insert(0, ifindex, None, 0)?)
     }
 
     /// Sends the packets of the last [`Driver::set`] out of an interface of the calling thread's namespace, as frames
     /// that a driver would send; IPv4 only.
-    pub fn send(&self, ifindex: u32, packets: u32) -> Result<()> {
+    pub(super) fn send(&self, ifindex: u32, packets: u32) -> Result<()> {
         let program: &Xdp = self.bpf.program(names::SEND4).context("loaded before")?.try_into()?;
         let data = [0_u8; FRAME_BYTES];
         let context = xdp_md(FRAME_BYTES as u32, ifindex);
@@ -256,12 +249,12 @@ impl Driver {
     }
 
     /// Frames that [`names::SINK`] has counted.
-    pub fn sunk(&self) -> Result<u64> {
+    pub(super) fn sunk(&self) -> Result<u64> {
         self.good()
     }
 
     /// Makes these the packets to be driven, from the first on.
-    pub fn set(&mut self, frames: &Frames) -> Result<()> {
+    pub(super) fn set(&mut self, frames: &Frames) -> Result<()> {
         self.frame.set(0, Wire(frames.template), 0)?;
         match &frames.walk {
             Steps::Same => {}
@@ -272,7 +265,7 @@ impl Driver {
     }
 
     /// Begins at the first connection again.
-    pub fn rewind(&mut self, frames: &Frames) -> Result<()> {
+    pub(super) fn rewind(&mut self, frames: &Frames) -> Result<()> {
         let walk = Walk {
             next: 0,
             count: frames.len() as u32,
@@ -282,7 +275,7 @@ impl Driver {
     }
 
     /// Runs a loop over the packets of the last [`Driver::set`].
-    pub fn run(&mut self, kind: Loop, frames: &Frames, ifindex: u32, turns: u32) -> Result<Timed> {
+    pub(super) fn run(&mut self, kind: Loop, frames: &Frames, ifindex: u32, turns: u32) -> Result<Timed> {
         let name = match (kind, &frames.walk) {
             (Loop::Drive, Steps::Same) => names::DRIVE,
             (Loop::Drive, Steps::V4(_)) => names::DRIVE4,
@@ -329,7 +322,7 @@ impl Driver {
     }
 
     /// Puts the keys of these packets into the table that [`Loop::Lookup`] asks.
-    pub fn fill(&mut self, frames: &Frames) -> Result<()> {
+    pub(super) fn fill(&mut self, frames: &Frames) -> Result<()> {
         const PROTOCOL: u8 = 6;
         match &frames.walk {
             Steps::Same => {}
@@ -348,29 +341,12 @@ impl Driver {
     }
 
     /// Empties the tables beside the flow tables.
-    pub fn clear(&mut self) -> Result<()> {
+    pub(super) fn clear(&mut self) -> Result<()> {
         clear(&mut self.flows4)?;
         clear(&mut self.flows6)?;
         clear(&mut self.half4)?;
         clear(&mut self.half6)
     }
-}
-
-fn take<M: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<M> {
-    let map = bpf
-        .take_map(name)
-        .with_context(|| format!("map {name} is not in the benchmark's object"))?;
-    M::try_from(map).with_context(|| format!("map {name} is of another type"))
-}
-
-fn clear<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
-    for key in map.keys().collect::<Result<Vec<_>, MapError>>()? {
-        match map.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// An array map's values, mapped into this process.

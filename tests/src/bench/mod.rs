@@ -14,8 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-pub use driver::{Driver, Frames, Loop, Room, Timed};
-pub use report::{Bar, Report, Row, Unit};
+pub use report::{Bar, Limit, Report, Row, Unit};
 
 /// Which benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,6 +80,24 @@ impl Way {
             Self::Nftables => NFTABLES,
         }
     }
+
+    const fn forwarder(self) -> Forwarder {
+        match self {
+            Self::Xlb | Self::XlbDrops => Forwarder::Xlb,
+            Self::Generator => Forwarder::Own(names::SINK),
+            Self::BareTx => Forwarder::Own(names::SWAP),
+            Self::BareRedirect => Forwarder::Own(names::REDIRECT),
+            Self::Nftables => Forwarder::Kernel,
+        }
+    }
+}
+
+/// Which program stands at the balancer's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forwarder {
+    Xlb,
+    Own(&'static str),
+    Kernel,
 }
 
 /// Runs it.
@@ -215,26 +233,19 @@ fn one(line: &Line, kernel: &mut Kernel, driver: &mut Driver, way: Way, packets:
 }
 
 fn attach(kernel: &mut Kernel, driver: &mut Driver, way: Way) -> Result<Option<XdpLinkId>> {
-    let name = match way {
-        Way::Xlb | Way::XlbDrops => return Ok(Some(kernel.program_mut()?.attach("c0", XdpMode::Driver)?)),
-        Way::Nftables => return Ok(None),
-        Way::Generator => names::SINK,
-        Way::BareTx => names::SWAP,
-        Way::BareRedirect => names::REDIRECT,
-    };
-    Ok(Some(driver.program(name)?.attach("c0", XdpMode::Driver)?))
+    Ok(match way.forwarder() {
+        Forwarder::Xlb => Some(kernel.program_mut()?.attach("c0", XdpMode::Driver)?),
+        Forwarder::Own(name) => Some(driver.program(name)?.attach("c0", XdpMode::Driver)?),
+        Forwarder::Kernel => None,
+    })
 }
 
 fn detach(kernel: &mut Kernel, driver: &mut Driver, way: Way, link: Option<XdpLinkId>) -> Result<()> {
-    let Some(link) = link else { return Ok(()) };
-    let name = match way {
-        Way::Xlb | Way::XlbDrops => return Ok(kernel.program_mut()?.detach(link)?),
-        Way::Nftables => return Ok(()),
-        Way::Generator => names::SINK,
-        Way::BareTx => names::SWAP,
-        Way::BareRedirect => names::REDIRECT,
-    };
-    Ok(driver.program(name)?.detach(link)?)
+    match (way.forwarder(), link) {
+        (Forwarder::Xlb, Some(link)) => Ok(kernel.program_mut()?.detach(link)?),
+        (Forwarder::Own(name), Some(link)) => Ok(driver.program(name)?.detach(link)?),
+        (_, None) | (Forwarder::Kernel, _) => Ok(()),
+    }
 }
 
 /// Waits until a counter stands still; returns how long it still moved.

@@ -3,10 +3,10 @@
 //! Every timed run is checked: each packet must have met the fate it was to meet, by the program's own counters, and the
 //! last one's checksums are judged by etherparse.
 
+use crate::model::Reason;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_common::abi::BackendStats;
 use lb_common::bench::names;
-use lb_common::reason::{AnswerReason, DropReason, PassReason};
 
 use super::Effort;
 use super::case::{self, Case, Stage};
@@ -64,21 +64,7 @@ fn counts(report: &mut Report) -> Result<()> {
 enum Fate {
     ToBackend,
     ToClient,
-    Counted(u32, u32),
-}
-
-impl Fate {
-    const fn pass(reason: PassReason) -> Self {
-        Self::Counted(reason.index(), action::PASS)
-    }
-
-    const fn drop(reason: DropReason) -> Self {
-        Self::Counted(reason.index(), action::DROP)
-    }
-
-    const fn answer(reason: AnswerReason) -> Self {
-        Self::Counted(reason.index(), action::TX)
-    }
+    Counted(Reason),
 }
 
 /// Runs it.
@@ -165,7 +151,10 @@ impl Bench {
         let wanted = match fate {
             // Each side's packets leave by the other side's interface.
             Fate::ToBackend | Fate::ToClient => action::REDIRECT,
-            Fate::Counted(_, action) => action,
+            Fate::Counted(Reason::Pass(_)) => action::PASS,
+            Fate::Counted(Reason::Drop(_)) => action::DROP,
+            // Back where it came from, which the client side's interface does by TX.
+            Fate::Counted(Reason::Answer(_)) => action::TX,
         };
         ensure!(timed.action == wanted, "action {} for {fate:?}", timed.action);
         if ![action::PASS, action::DROP].contains(&wanted) {
@@ -177,7 +166,7 @@ impl Bench {
     /// Packets that met this fate so far.
     fn met(&self, fate: Fate) -> Result<u64> {
         match fate {
-            Fate::Counted(reason, _) => Ok(self.kernel.reason(reason)?.packets),
+            Fate::Counted(reason) => Ok(self.kernel.reason(reason.index())?.packets),
             Fate::ToBackend => Ok(self.backends()?.packets_in),
             Fate::ToClient => Ok(self.backends()?.packets_out),
         }
@@ -277,25 +266,22 @@ impl Bench {
             self.driver.set(&bare)?;
             let side = self.lab.client_side;
             lookups.around.push(self.loop_turn(Loop::Empty, &bare, turns)?);
-            lookups.net.push(self.loop_turn(Loop::Lookup, &bare, turns)?);
+            lookups.gross.push(self.loop_turn(Loop::Lookup, &bare, turns)?);
             for (row, samples) in rows.iter().zip(&mut all) {
                 let frames = Frames::same(&row.frame)?;
                 self.driver.set(&frames)?;
                 samples.around.push(self.empty(&frames, turns)?);
-                let fate = match row.fate {
-                    case::SingleFate::Pass(reason) => Fate::pass(reason),
-                    case::SingleFate::Drop(reason) => Fate::drop(reason),
-                    case::SingleFate::Answer(reason) => Fate::answer(reason),
-                };
-                samples.net.push(self.drive(&frames, side, turns, fate)?);
+                samples
+                    .gross
+                    .push(self.drive(&frames, side, turns, Fate::Counted(row.fate))?);
                 if row.name == case::NOT_OURS_4 {
                     swaps.around.push(self.empty(&frames, turns)?);
-                    swaps.net.push(self.own(names::SWAP, &frames, turns)?);
+                    swaps.gross.push(self.own(names::SWAP, &frames, turns)?);
                 }
             }
         }
         self.driver.clear()?;
-        self.push(group, LOOKUP, lookups.net, &lookups.around, None);
+        self.push(group, LOOKUP, lookups.gross, &lookups.around, None);
         self.push(
             group,
             "empty program (the loop, not net)",
@@ -303,9 +289,9 @@ impl Bench {
             &[],
             None,
         );
-        self.push(group, "MAC swap", swaps.net, &swaps.around, Some(LOOKUP));
+        self.push(group, "MAC swap", swaps.gross, &swaps.around, Some(LOOKUP));
         for (row, samples) in rows.iter().zip(all) {
-            self.push(group, row.name, samples.net, &samples.around, Some(LOOKUP));
+            self.push(group, row.name, samples.gross, &samples.around, Some(LOOKUP));
         }
         Ok(())
     }
@@ -403,18 +389,18 @@ impl Bench {
             self.driver.set(&frames)?;
             bare.around.push(self.loop_turn(Loop::Empty, &frames, flows)?);
             self.driver.rewind(&frames)?;
-            bare.net.push(self.loop_turn(Loop::Syn, &frames, flows)?);
+            bare.gross.push(self.loop_turn(Loop::Syn, &frames, flows)?);
             self.driver.clear()?;
         }
         let whole = all.first.plus(&all.answer).plus(&all.proof);
-        self.push(&group, bare_name, bare.net, &bare.around, None);
+        self.push(&group, bare_name, bare.gross, &bare.around, None);
         for (name, samples) in [
             ("SYN", all.first),
             ("SYN-ACK", all.answer),
             ("ACK, promoted", all.proof),
             ("whole handshake", whole),
         ] {
-            self.push(&group, name, samples.net, &samples.around, Some(bare_name));
+            self.push(&group, name, samples.gross, &samples.around, Some(bare_name));
         }
         Ok(())
     }
@@ -443,22 +429,22 @@ impl Bench {
         for _ in 0..self.rounds() {
             self.driver.set(&data)?;
             lookup.around.push(self.loop_turn(Loop::Empty, &data, turns)?);
-            lookup.net.push(self.loop_turn(Loop::Lookup, &data, turns)?);
+            lookup.gross.push(self.loop_turn(Loop::Lookup, &data, turns)?);
             to_backend.around.push(self.empty(&data, turns)?);
             to_backend
-                .net
+                .gross
                 .push(self.drive(&data, lab.client_side, turns, Fate::ToBackend)?);
             self.driver.set(&replies)?;
             to_client.around.push(self.empty(&replies, turns)?);
             to_client
-                .net
+                .gross
                 .push(self.drive(&replies, lab.backend_side, turns, Fate::ToClient)?);
         }
         self.kernel.maps.clear()?;
         self.driver.clear()?;
-        self.push(&group, LOOKUP, lookup.net, &lookup.around, None);
-        self.push(&group, "to backend", to_backend.net, &to_backend.around, Some(LOOKUP));
-        self.push(&group, "to client", to_client.net, &to_client.around, Some(LOOKUP));
+        self.push(&group, LOOKUP, lookup.gross, &lookup.around, None);
+        self.push(&group, "to backend", to_backend.gross, &to_backend.around, Some(LOOKUP));
+        self.push(&group, "to client", to_client.gross, &to_client.around, Some(LOOKUP));
         Ok(())
     }
 
@@ -536,10 +522,10 @@ impl Bench {
     }
 }
 
-/// Samples and what the loop around them cost.
+/// Samples, the loop around them included, and what that loop cost alone.
 #[derive(Clone, Debug, Default)]
 struct Samples {
-    net: Vec<f64>,
+    gross: Vec<f64>,
     around: Vec<f64>,
 }
 
@@ -553,8 +539,8 @@ struct Opened {
 }
 
 impl Samples {
-    fn push(&mut self, net: f64, around: f64) {
-        self.net.push(net);
+    fn push(&mut self, gross: f64, around: f64) {
+        self.gross.push(gross);
         self.around.push(around);
     }
 
@@ -562,13 +548,13 @@ impl Samples {
     fn plus(&self, other: &Self) -> Self {
         let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
         Self {
-            net: sum(&self.net, &other.net),
+            gross: sum(&self.gross, &other.gross),
             around: sum(&self.around, &other.around),
         }
     }
 
     fn extend(&mut self, other: Self) {
-        self.net.extend(other.net);
+        self.gross.extend(other.gross);
         self.around.extend(other.around);
     }
 }

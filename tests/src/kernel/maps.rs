@@ -406,14 +406,16 @@ impl Maps {
     }
 }
 
-fn typed<M: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<M> {
+/// Takes a map out of an object.
+pub(crate) fn typed<M: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<M> {
     let map = bpf
         .take_map(name)
         .with_context(|| format!("map {name} is not in the object"))?;
     M::try_from(map).with_context(|| format!("map {name} has another type or size than lb-common says"))
 }
 
-fn clear<K: bytemuck::Pod, V: bytemuck::Pod>(map: &mut HashOf<K, V>) -> Result<()> {
+/// Deletes every entry.
+pub(crate) fn clear<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
     for key in map.keys().collect::<Result<Vec<_>, MapError>>()? {
         match map.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => {}

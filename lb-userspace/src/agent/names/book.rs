@@ -115,7 +115,7 @@ impl Book {
         self.dns = Some(dns.clone());
         for (question, users) in wanted {
             let kept = self.kept.get(&question.host).into_iter().flatten();
-            let kept = kept.filter(|address| family_of(**address) == question.family);
+            let kept = kept.filter(|address| Family::of(**address) == question.family);
             let row = self.rows.entry(question.clone()).or_insert_with(|| Row {
                 addresses: kept.copied().collect(),
                 answered: None,
@@ -264,10 +264,6 @@ impl Row {
             next_try: trouble.map(|trouble| trouble.next),
         }
     }
-}
-
-fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
 fn longer(wait: Duration, chance: f64) -> Duration {

@@ -216,7 +216,7 @@ fn wanted(config: &Config) -> BTreeMap<Question, BTreeSet<String>> {
     for service in &config.services {
         for entry in &service.names {
             for vip in &service.vips {
-                let family = if vip.is_ipv4() { Family::V4 } else { Family::V6 };
+                let family = Family::of(*vip);
                 let host = entry.host.clone();
                 let users = wanted.entry(Question { host, family }).or_default();
                 users.insert(format!("{}/{}", service.name, entry.name));

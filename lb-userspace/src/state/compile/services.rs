@@ -58,7 +58,7 @@ fn plan<'a>(
         let name = names::to_name(&text);
         let backend_id = ids.backend(BackendKey { text, address, port }, limits)?;
         let mut entry = backends::entry(inputs, previous, id, (backend_id, service, backend));
-        if panicking.contains(&panic::family_of(backend.address)) && panic::counts(backend) {
+        if panicking.contains(&Family::of(backend.address)) && panic::counts(backend) {
             entry.state = backend_state::ACTIVE;
         }
         image.names.insert(backend_name(backend_id), name);
@@ -105,7 +105,7 @@ fn endpoints(service: &ServiceConfig, service_id: u32, image: &mut Image) {
 /// What the ring of one family is made of. Its size counts every backend that has a weight, its slots only those that
 /// take flows.
 fn ring_key(service: &ServiceConfig, family: Family, seed: u32, entries: &[(&BackendConfig, u32, Backend)]) -> RingKey {
-    let of_family = |address: IpAddr| address.is_ipv4() == (family == Family::V4);
+    let of_family = |address: IpAddr| Family::of(address) == family;
     let has_vip = service.vips.iter().any(|vip| of_family(*vip));
     let of_ring = || {
         entries
