@@ -26,6 +26,9 @@ const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::Exists | ErrorCode::NotWritable | ErrorCode::OverrideInTheWay => StatusCode::CONFLICT,
         ErrorCode::RevisionMoved => StatusCode::PRECONDITION_FAILED,
         ErrorCode::BadConfig => StatusCode::UNPROCESSABLE_ENTITY,

@@ -7,6 +7,7 @@ mod listen;
 mod peer;
 mod read;
 mod revised;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -26,7 +27,7 @@ use crate::flows::Flows;
 use crate::reconcile::{Event, Snapshot};
 use crate::view::{ApiError, ErrorCode};
 use error::Failure;
-use peer::Peer;
+use serve::Limits;
 
 /// What every handler may use.
 #[derive(Clone, Debug)]
@@ -72,17 +73,12 @@ pub async fn serve_unix(listener: UnixListener, state: ApiState) {
         .route("/v1/reload", post(write::reload))
         .route("/v1/flows", get(flows::flows))
         .with_state(state);
-    let service = routes.into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, service).await {
-        tracing::error!(object = "api", old = "running", new = "stopped", cause = %error, "api");
-    }
+    serve::serve(listener, routes, Limits::UNIX, "api").await;
 }
 
 /// Serves what only reads over TCP, until the process ends.
 pub async fn serve_http(listener: TcpListener, state: ApiState) {
-    if let Err(error) = axum::serve(listener, reading().with_state(state)).await {
-        tracing::error!(object = "http", old = "running", new = "stopped", cause = %error, "http");
-    }
+    serve::serve(listener, reading().with_state(state), Limits::HTTP, "http").await;
 }
 
 fn reading() -> Router<ApiState> {
@@ -92,17 +88,31 @@ fn reading() -> Router<ApiState> {
         .route("/v1/drops", get(read::drops))
         .route("/metrics", get(read::metrics))
         .route("/healthz", get(read::healthz))
+        .route("/livez", get(read::healthz))
+        .route("/readyz", get(read::readyz))
         .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
 }
+
+const ALL_THERE_IS: &str = "GET /v1/status, /v1/services, /v1/drops, /metrics, /healthz, /livez, /readyz; on the Unix socket also \
+     GET /v1/flows, /v1/overrides; POST /v1/services, /v1/backends, /v1/overrides/save, /v1/overrides/drop, /v1/reload; DELETE \
+     /v1/services/SERVICE; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND";
 
 async fn unknown(method: Method, uri: Uri) -> Failure {
     Failure(ApiError {
         code: ErrorCode::NotFound,
         message: format!("{method} {} is not part of this API", uri.path()),
-        next: Some(
-            "GET /v1/status, /v1/services, /v1/flows, /v1/drops, /v1/overrides, /metrics, /healthz; POST /v1/services, /v1/backends, /v1/overrides/save, /v1/overrides/drop, /v1/reload; DELETE /v1/services/SERVICE; PATCH and DELETE /v1/services/SERVICE/backends/BACKEND"
-                .to_owned(),
+        next: Some(ALL_THERE_IS.to_owned()),
+    })
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Failure {
+    Failure(ApiError {
+        code: ErrorCode::MethodNotAllowed,
+        message: format!(
+            "{} does not take {method}; what it takes here is in the answer's 'allow'",
+            uri.path()
         ),
+        next: Some(ALL_THERE_IS.to_owned()),
     })
 }

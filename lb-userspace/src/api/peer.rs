@@ -1,8 +1,6 @@
 //! Who is at the other end of the Unix socket, for the log and the list of overrides.
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 /// Credentials of the peer, as the kernel knows them.
 #[derive(Clone, Copy, Debug)]
@@ -11,9 +9,10 @@ pub(super) struct Peer {
     pid: Option<i32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let credentials = stream.io().peer_cred().ok();
+impl Peer {
+    /// Of a connection.
+    pub(super) fn of(stream: &UnixStream) -> Self {
+        let credentials = stream.peer_cred().ok();
         Self {
             uid: credentials.map(|peer| peer.uid()),
             pid: credentials.and_then(|peer| peer.pid()),

@@ -14,7 +14,7 @@ use super::ApiState;
 use super::error::Failure;
 use super::revised::Revised;
 use crate::metrics;
-use crate::reconcile::{Event, Snapshot, drops_view, status_view};
+use crate::reconcile::{Event, Port, PortState, Snapshot, drops_view, status_view};
 use crate::view::{ApiError, DropsView, ErrorCode, OverridesView, ServiceView, StatusView, Timestamp, WarningView};
 
 /// How long the writer may take for a fresh reading; the newest published one is shown after that.
@@ -61,6 +61,28 @@ pub(super) async fn healthz(State(state): State<ApiState>) -> impl IntoResponse 
     match fresh(&state, ALIVE_WITHIN).await {
         Some(_) => (StatusCode::OK, "ok\n"),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the writer does not answer\n"),
+    }
+}
+
+/// `GET /readyz`: whether this host takes packets: the agent works, and the program is on every interface of the config.
+/// Health of backends is no part of it; `/v1/status` has that.
+pub(super) async fn readyz(State(state): State<ApiState>) -> impl IntoResponse {
+    let not_ready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"));
+    let Some(snapshot) = fresh(&state, ALIVE_WITHIN).await else {
+        return not_ready("the writer does not answer".to_owned());
+    };
+    let missed: Vec<String> = snapshot.ports.iter().filter_map(without_program).collect();
+    if missed.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    not_ready(format!("{}; see 'xlb status'", missed.join(", ")))
+}
+
+fn without_program(port: &Port) -> Option<String> {
+    match &port.state {
+        PortState::Attached { .. } | PortState::Adopted => None,
+        PortState::Missing => Some(format!("interface {} is missing", port.name)),
+        PortState::Failed { .. } => Some(format!("interface {} is not attached", port.name)),
     }
 }
 

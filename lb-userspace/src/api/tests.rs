@@ -35,6 +35,8 @@ enum Plays {
     FailsOnce,
     /// Takes its time for the answer.
     Late,
+    /// Is gone.
+    Dead,
 }
 
 /// Of the played agent's start.
@@ -149,6 +151,9 @@ async fn play(
     reached: Arc<Mutex<Vec<Vec<String>>>>,
     desired: Arc<Desired>,
 ) {
+    if plays == Plays::Dead {
+        return;
+    }
     let mut fixture = Fixture::new(&desired.text);
     fixture.desired = desired;
     let mut generation = 1;
@@ -645,7 +650,11 @@ async fn every_wrong_request_gets_a_json_error() {
     let unknown = refusal(agent.ask(|client| client.get::<StatusView>("/v1/nothing")).await);
     assert_eq!(unknown.code, ErrorCode::NotFound);
     let method = refusal(agent.ask(|client| client.delete::<StatusView>("/v1/status")).await);
-    assert_eq!(method.code, ErrorCode::NotFound);
+    assert_eq!(method.code, ErrorCode::MethodNotAllowed);
+    let large = agent
+        .ask(|client| client.post::<_, Changed>("/v1/backends", &"x".repeat(3 << 20)))
+        .await;
+    assert_eq!(refusal(large).code, ErrorCode::TooLarge);
     let body = agent
         .ask(|client| client.post::<_, Changed>("/v1/backends", &"nonsense"))
         .await;
@@ -653,6 +662,31 @@ async fn every_wrong_request_gets_a_json_error() {
     let query = refusal(agent.delete("/v1/services/web/backends/a?runtime=perhaps").await);
     assert_eq!(query.code, ErrorCode::BadRequest);
     assert!(agent.reached().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_works_is_alive_and_ready_and_a_stuck_one_is_neither() {
+    let agent = Agent::start(Plays::Well);
+    for (path, body) in [("/livez", "ok"), ("/healthz", "ok"), ("/readyz", "ready")] {
+        let answer = agent.raw(&format!("GET {path} HTTP/1.0"), "").await;
+        assert!(
+            answer.starts_with("HTTP/1.0 200 ") && answer.ends_with(&format!("\r\n\r\n{body}\n")),
+            "{answer}"
+        );
+    }
+    let other = agent.raw("POST /readyz HTTP/1.0", "").await;
+    assert!(
+        other.starts_with("HTTP/1.0 405 ") && other.contains("\r\nallow: GET,HEAD\r\n"),
+        "{other}"
+    );
+    let agent = Agent::start(Plays::Dead);
+    for path in ["/livez", "/healthz", "/readyz"] {
+        let answer = agent.raw(&format!("GET {path} HTTP/1.0"), "").await;
+        assert!(
+            answer.starts_with("HTTP/1.0 503 ") && answer.contains("the writer does not answer"),
+            "{answer}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,12 +11,14 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::args::{Socket, WriteTo};
 use super::exit::CliError;
 use crate::view::{ApiError, Revision};
 
-/// How long the agent may take for one answer.
+/// How long the agent may take for one answer, or for the next part of a long one. A walk through millions of connections
+/// of which none matches says nothing for some seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A client of one agent.
@@ -25,6 +27,15 @@ pub struct Client {
     socket: PathBuf,
     /// What changes are made against.
     revision: Option<Revision>,
+    within: Duration,
+}
+
+/// An answer whose body is still to be read, while the task drives its connection.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) driver: JoinHandle<hyper::Result<()>>,
+    /// Who answers, where the kernel knows.
+    pub(super) pid: Option<i32>,
 }
 
 impl Client {
@@ -33,6 +44,7 @@ impl Client {
         Self {
             socket: socket.to_owned(),
             revision: None,
+            within: ANSWER_WITHIN,
         }
     }
 
@@ -73,14 +85,7 @@ impl Client {
             .enable_all()
             .build()
             .map_err(|error| CliError::Problem(format!("async runtime: {error}")))?;
-        let (status, answer) = runtime.block_on(async {
-            tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, path, body))
-                .await
-                .map_err(|_| CliError::Timeout {
-                    socket: self.socket.clone(),
-                    seconds: ANSWER_WITHIN.as_secs(),
-                })?
-        })?;
+        let (status, answer) = runtime.block_on(self.exchange(method, path, body))?;
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(|error| self.protocol(&error));
         }
@@ -91,31 +96,26 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), CliError> {
-        let (response, driver) = self.send(method, path, body).await?;
-        let status = response.status();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| self.protocol(&error))?;
-        driver.abort();
+        let answer = self.send(method, path, body).await?;
+        let status = answer.response.status();
+        let whole = self.in_time(answer.pid, answer.response.into_body().collect()).await?;
+        let body = whole.map_err(|error| self.protocol(&error))?;
+        answer.driver.abort();
         Ok((status, body.to_bytes()))
     }
 
-    /// Connects and asks; the answer's body is still to be read while the task drives the connection.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), CliError> {
+    /// Connects and asks.
+    pub(super) async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, CliError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
             let socket = self.socket.clone();
             match source.kind() {
                 ErrorKind::PermissionDenied => CliError::Denied { socket, source },
+                // The queue of connections that wait for accept is full (connect(2)): there is an agent, and it is stuck.
+                ErrorKind::WouldBlock => CliError::NotAccepting { socket, source },
                 _ => CliError::Unreachable { socket, source },
             }
         })?;
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.protocol(&error))?;
@@ -132,11 +132,19 @@ impl Client {
             .method(method)
             .body(Full::new(body))
             .map_err(|error| self.protocol(&error))?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| self.protocol(&error))?;
-        Ok((response, driver))
+        let response = self.in_time(pid, sender.send_request(request)).await?;
+        let response = response.map_err(|error| self.protocol(&error))?;
+        Ok(Answer { response, driver, pid })
+    }
+
+    /// Waits for a part of an answer.
+    pub(super) async fn in_time<T>(&self, pid: Option<i32>, part: impl Future<Output = T>) -> Result<T, CliError> {
+        let waited = timeout(self.within, part).await;
+        waited.map_err(|_| CliError::Timeout {
+            socket: self.socket.clone(),
+            pid,
+            within: self.within,
+        })
     }
 
     pub(super) fn protocol(&self, what: &dyn std::fmt::Display) -> CliError {
@@ -177,7 +185,50 @@ fn hex_digit(nibble: u8) -> char {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
+    use crate::cli::exit::Exit;
+
+    /// A client with little patience, and the other end of its socket.
+    fn hurried(directory: &tempfile::TempDir) -> (Client, UnixListener) {
+        let socket = directory.path().join("api.sock");
+        let listener = UnixListener::bind(&socket).expect("bind");
+        let within = Duration::from_millis(100);
+        let client = Client {
+            within,
+            ..Client::new(&socket)
+        };
+        (client, listener)
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_a_timeout_that_names_socket_and_process() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (client, _listener) = hurried(&directory);
+        let asked = client.get::<serde_json::Value>("/v1/status");
+        let listed = client.lines("/v1/flows", |_| panic!("no line was sent"));
+        for error in [asked.map(drop), listed].map(|result| result.expect_err("nobody answers")) {
+            assert_eq!(error.exit(), Exit::Timeout);
+            let text = error.to_string();
+            let process = format!("(pid {}) did not answer within 0.1 s", std::process::id());
+            assert!(text.contains("api.sock ") && text.contains(&process), "{text}");
+            assert!(text.contains("journalctl -u xlb"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_accepts_nobody_any_more_is_a_timeout_too() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (client, listener) = hurried(&directory);
+        // The shortest queue there is, and it is filled.
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).expect("a queue")).expect("listen");
+        let _waits = std::os::unix::net::UnixStream::connect(&client.socket).expect("the one that fits");
+        let error = client
+            .get::<serde_json::Value>("/v1/status")
+            .expect_err("no room in the queue");
+        assert_eq!(error.exit(), Exit::Timeout, "{error}");
+    }
 
     #[test]
     fn names_with_colons_and_slashes_stay_one_segment() {

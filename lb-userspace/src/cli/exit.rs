@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::view::{ApiError, ErrorCode};
 
@@ -71,12 +72,30 @@ pub enum CliError {
         source: std::io::Error,
     },
     /// The agent did not answer in time.
-    #[error("the agent on {} did not answer within {seconds} s\n  next: look at its log", socket.display())]
+    #[error(
+        "the agent on {}{} did not answer within {} s\n  next: its log ('journalctl -u xlb'); where it is stuck, kill it (-9) and \
+         start it again: traffic goes on meanwhile",
+        socket.display(), process(*.pid), within.as_secs_f32()
+    )]
     Timeout {
         /// The socket.
         socket: PathBuf,
+        /// The process that listens there.
+        pid: Option<i32>,
         /// How long was waited.
-        seconds: u64,
+        within: Duration,
+    },
+    /// There is an agent, and it takes no connections.
+    #[error(
+        "the agent on {} takes no connections: {source}\n  next: its log ('journalctl -u xlb'), 'ss -xlp' for its pid; where it is \
+         stuck, kill it (-9) and start it again: traffic goes on meanwhile",
+        socket.display()
+    )]
+    NotAccepting {
+        /// The socket.
+        socket: PathBuf,
+        /// What connect said.
+        source: std::io::Error,
     },
     /// The connection broke, or the answer is no answer of ours.
     #[error("the agent on {} gave no usable answer: {what}\n  next: look at its log, and that both are the same version", socket.display())]
@@ -106,7 +125,7 @@ impl CliError {
         match self {
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Denied { .. } | Self::NotPermitted(_) => Exit::Denied,
-            Self::Timeout { .. } => Exit::Timeout,
+            Self::Timeout { .. } | Self::NotAccepting { .. } => Exit::Timeout,
             Self::Refused(error) => match error.code {
                 ErrorCode::BadRequest => Exit::Usage,
                 _ => Exit::Problem,
@@ -115,6 +134,10 @@ impl CliError {
             Self::Protocol { .. } | Self::Problem(_) => Exit::Problem,
         }
     }
+}
+
+fn process(pid: Option<i32>) -> String {
+    pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
 }
 
 fn next(step: Option<&str>) -> String {

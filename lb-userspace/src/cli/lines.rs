@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::Method;
 use hyper::body::Bytes;
 
-use super::client::Client;
+use super::client::{Answer, Client};
 use super::exit::CliError;
 use crate::view::ApiError;
 
@@ -23,18 +23,19 @@ impl Client {
             .build()
             .map_err(|error| CliError::Problem(format!("async runtime: {error}")))?;
         let result = runtime.block_on(async {
-            let (response, driver) = self.send(Method::GET, path, Bytes::new()).await?;
+            let Answer { response, driver, pid } = self.send(Method::GET, path, Bytes::new()).await?;
             let status = response.status();
             let mut body = response.into_body();
             if !status.is_success() {
-                let answer = body.collect().await.map_err(|error| self.protocol(&error))?.to_bytes();
+                let answer = self.in_time(pid, body.collect()).await?;
+                let answer = answer.map_err(|error| self.protocol(&error))?.to_bytes();
                 return Err(match serde_json::from_slice::<ApiError>(&answer) {
                     Ok(error) => CliError::Refused(error),
                     Err(_) => self.protocol(&format!("{path}: HTTP status {status}")),
                 });
             }
             let mut lines = Lines::default();
-            while let Some(frame) = body.frame().await {
+            while let Some(frame) = self.in_time(pid, body.frame()).await? {
                 let broken = |error| self.protocol(&format!("the list broke off before its end ({error})"));
                 let Ok(data) = frame.map_err(broken)?.into_data() else {
                     continue;

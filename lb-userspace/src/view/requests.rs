@@ -161,6 +161,12 @@ pub enum ErrorCode {
     BadRequest,
     /// No such service, backend or path.
     NotFound,
+    /// The path is there, and not for this method.
+    MethodNotAllowed,
+    /// The body did not come in time.
+    TooSlow,
+    /// The body is too large.
+    TooLarge,
     /// It exists already.
     Exists,
     /// The desired state is not the one that the write was made against (`If-Match`).

@@ -51,6 +51,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         "util-linux",
         "an agent that is not root and has three capabilities",
     ),
+    tool("prlimit", "util-linux", "an agent that runs out of files"),
     tool("zsh", "zsh", "reads the completion script for it"),
     tool("fish", "fish", "reads the completion script for it"),
     tool("groff", "groff-base", "reads the man pages as man(1) does"),

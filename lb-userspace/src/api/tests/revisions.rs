@@ -15,7 +15,7 @@ impl Agent {
     }
 
     /// One request as another program would send it; the answer with its head.
-    async fn raw(&self, head: &str, body: &str) -> String {
+    pub(super) async fn raw(&self, head: &str, body: &str) -> String {
         let request = format!("{head}\r\nhost: xlb\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let mut stream = self.send(&request);
         let answer = tokio::task::spawn_blocking(move || {

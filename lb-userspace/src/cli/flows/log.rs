@@ -48,7 +48,12 @@ pub(super) fn log(args: &FlowsArgs, file: &Path) -> Result<Exit, CliError> {
         }
         match pass(&client, &path, &mut memory, &mut book) {
             Ok(()) => lost = false,
-            Err(error @ (CliError::Unreachable { .. } | CliError::Timeout { .. } | CliError::Protocol { .. })) => {
+            Err(
+                error @ (CliError::Unreachable { .. }
+                | CliError::Timeout { .. }
+                | CliError::NotAccepting { .. }
+                | CliError::Protocol { .. }),
+            ) => {
                 if !lost {
                     output::note(&format!("{error}\n  this log goes on when the agent answers"));
                 }
