@@ -598,6 +598,28 @@ async fn a_file_that_another_program_keeps_is_changed_only_at_run_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_the_change_that_takes_the_last_backend_out_says_so_once() {
+    let agent = Agent::start(Plays::Well);
+    let one = agent
+        .patch("/v1/services/web/backends/a", json!({"state": "drain"}))
+        .await;
+    assert_eq!(one.expect("drained").warnings, []);
+    let other = "/v1/services/web/backends/10.0.0.12%3A9000";
+    let last = agent
+        .patch(other, json!({"weight": 0, "runtime": true}))
+        .await
+        .expect("set");
+    let said: Vec<&str> = last.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    assert_eq!(said, ["taken_out"]);
+    let dns = agent.delete("/v1/services/dns/backends/d").await.expect("removed");
+    assert_eq!(dns.warnings.len(), 1, "{:?}", dns.warnings);
+    assert_eq!(
+        dns.warnings[0].next.as_deref(),
+        Some("xlb backend add dns ADDRESS:PORT")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_the_check_refuses_is_not_made() {
     let agent = Agent::start(Plays::Well);
     let mut six = backend_at("2001:db8::20");

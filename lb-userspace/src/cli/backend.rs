@@ -91,7 +91,16 @@ pub(super) fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliErr
         Format::Json => output::versioned_json(changed)?,
         Format::Table => output::text(&format!("{}\n", changed.message))?,
     }
+    warn(changed);
     Ok(Exit::Ok)
+}
+
+/// What a change leads to, on standard error.
+pub(super) fn warn(changed: &Changed) {
+    for warning in &changed.warnings {
+        let next = warning.next.as_ref().map(|next| format!("\n  next: {next}"));
+        output::note(&format!("warning: {}{}", warning.message, next.unwrap_or_default()));
+    }
 }
 
 /// Runs `xlb reload`.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::args::{ChangeArgs, Format};
+use super::backend::warn;
 use super::client::Client;
 use super::drain::{connections, left};
 use super::exit::{CliError, Exit};
@@ -34,6 +35,7 @@ pub(super) fn removed(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliE
         })?,
         Format::Table => output::text(&text(changed, left))?,
     }
+    warn(changed);
     Ok(Exit::Ok)
 }
 
@@ -73,6 +75,7 @@ mod tests {
             revision: Revision::default(),
             stored: "runtime".to_owned(),
             message: "removed service web; generation 7".to_owned(),
+            warnings: Vec::new(),
         };
         assert_eq!(
             text(&changed, Some(0)),

@@ -19,6 +19,7 @@ mod snapshot;
 mod stats;
 mod sweep;
 mod take;
+mod taken_out;
 mod warnings;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use ports::{Port, PortState};
 pub use report::{drops_view, status_view};
 pub use snapshot::{FailedOp, Origin, Snapshot};
 pub use stats::{Sample, Sampler};
+pub(crate) use taken_out::taken_out;
 pub use writer::{Outputs, Start, Writer};
 
 use crate::agent::Desired;

@@ -1,12 +1,21 @@
 //! What an operator should look at, each with the next step. Pure.
 
+use std::time::Duration;
+
 use super::snapshot::Snapshot;
+use super::taken_out::taken_out;
 use crate::agent::ReloadFailure;
 use crate::config::{Config, Panic};
-use crate::view::{BackendState, ServiceView, TableView, WarningView};
+use crate::health::Judgement;
+use crate::state::HealthState;
+use crate::view::{BackendState, ServiceView, TableView, Timestamp, WarningView};
 
 /// A table this full is worth a word.
 const FULL_PERCENT: u64 = 90;
+
+/// A check is undecided after this many of its rounds, and not before [`UNDECIDED_AT_LEAST`].
+const UNDECIDED_ROUNDS: u32 = 5;
+const UNDECIDED_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// Codes of warnings that only inform.
 const NOTICES: &[&str] = &["address_routed", "config_warning", "override_dropped", "dataplane"];
@@ -22,12 +31,15 @@ pub(super) fn collect(
     reload: Option<&ReloadFailure>,
     tables: &[TableView],
     services: &[ServiceView],
+    now: Timestamp,
 ) -> Vec<WarningView> {
     let mut all = snapshot.warnings.clone();
     all.extend(reload.map(|failure| reload_warning(snapshot, failure)));
     all.extend(addresses(snapshot));
     all.extend(snat(snapshot, services));
     all.extend(services.iter().flat_map(all_down));
+    all.extend(taken_out(&snapshot.desired));
+    all.extend(undecided(snapshot, now));
     all.extend(hops(snapshot, services));
     all.extend(tables.iter().filter_map(table));
     all.extend(restart_only(&snapshot.origin.config, &snapshot.desired.config));
@@ -143,6 +155,44 @@ fn all_down(service: &ServiceView) -> impl Iterator<Item = WarningView> + '_ {
             ("all_down", text)
         };
         warning(code, text, Some("xlb status -o wide".to_owned()))
+    })
+}
+
+/// Checks that have said nothing about their backend for so long that something must be wrong with them.
+fn undecided(snapshot: &Snapshot, now: Timestamp) -> impl Iterator<Item = WarningView> + '_ {
+    let mut silent: Vec<_> = snapshot
+        .health
+        .iter()
+        .filter_map(|(key, record)| {
+            let (since, why) = match &record.last {
+                None => (record.since, "no check of it has ended".to_owned()),
+                Some(last) if last.verdict.judgement() == Judgement::Inconclusive => {
+                    (last.since, last.verdict.sentence(record.target))
+                }
+                Some(_) => return None,
+            };
+            let check = &record.check;
+            let patience = UNDECIDED_AT_LEAST.max((check.interval + check.timeout) * UNDECIDED_ROUNDS);
+            (since.age(now) >= patience).then_some((key, record, since, why))
+        })
+        .collect();
+    silent.sort_by_key(|(key, ..)| (&key.service, &key.backend));
+    silent.into_iter().map(|(key, record, since, why)| {
+        let stays = match record.health.state() {
+            HealthState::Up => "it stays up, whatever has become of it",
+            HealthState::Down => "it stays down",
+            HealthState::Unknown => {
+                "its health is unknown: it takes no connections unless it did before the agent's start"
+            }
+        };
+        warning(
+            "check_undecided",
+            format!(
+                "{}/{}: checked without a result since {since}, {stays}: {why}",
+                key.service, key.backend
+            ),
+            Some("journalctl -u xlb".to_owned()),
+        )
     })
 }
 

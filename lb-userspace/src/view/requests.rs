@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, OverrideView, Revision, ServiceSpec};
+use super::{AdminState, OverrideView, Revision, ServiceSpec, WarningView};
 
 /// `POST /v1/backends`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct Changed {
     pub stored: String,
     /// What was done, in a sentence.
     pub message: String,
+    /// What it leads to that is seldom meant, such as a service that takes no new connections any more.
+    #[serde(default)]
+    pub warnings: Vec<WarningView>,
 }
 
 /// A reload that was made.

@@ -8,6 +8,7 @@ use super::{Admin, Caller, blocking};
 use crate::agent::desired::{Change, Desired, Override};
 use crate::agent::stage::{StageError, Staged};
 use crate::config::write_back::{BackendSetting, keeper};
+use crate::reconcile::taken_out;
 use crate::view::{AddBackend, AddService, ApiError, Changed, Timestamp};
 
 /// Where a change is to be stored.
@@ -106,6 +107,9 @@ impl Admin {
         };
         tracing::info!(object, cause = by, stored, generation, "{done}");
         let revision = next.revision;
+        let before = taken_out(&current);
+        let mut warnings = taken_out(&next);
+        warnings.retain(|warning| !before.contains(warning));
         held.desired = next;
         Ok(Changed {
             service: change.service().to_owned(),
@@ -114,6 +118,7 @@ impl Admin {
             generation,
             revision,
             stored,
+            warnings,
         })
     }
 

@@ -34,7 +34,7 @@ pub fn status_view(snapshot: &Snapshot, reload: Option<&ReloadFailure>, now: Tim
         .map(|port| interface_view(snapshot, port))
         .collect();
     let tables = tables(snapshot);
-    let warnings = warnings::collect(snapshot, reload, &tables, &services);
+    let warnings = warnings::collect(snapshot, reload, &tables, &services, now);
     let settings = &snapshot.image.settings;
     let healthy = warnings.iter().all(|warning| !warnings::degrades(warning))
         && snapshot.failed_ops.is_empty()

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lb_common::abi::ReasonStats;
 use lb_common::reason::DropReason;
 
 use super::*;
-use crate::health::PortVerdict;
+use crate::health::{PortVerdict, ProbeFault};
 use crate::reconcile::Drops;
 use crate::reconcile::fixture::{CONFIG, Fixture, moment};
 use crate::view::{BackendState, BackendView, Verdict};
@@ -108,6 +109,48 @@ fn a_removed_backend_is_shown_until_its_id_is_given_back() {
     let gone = status_view(&snapshot, None, moment(120).wall);
     let web = gone.services.iter().find(|service| service.name == "web").expect("web");
     assert!(web.backends.iter().all(|backend| backend.name != "a"));
+}
+
+#[test]
+fn a_check_that_says_nothing_for_long_degrades_and_says_so() {
+    let mut fixture = healthy();
+    let fault = PortVerdict::Error(ProbeFault::Late(Duration::from_secs(1)));
+    fixture.probe("web/a", &fault, 20, 3);
+    let snapshot = fixture.snapshot(60, HashMap::new());
+    let undecided = |at: u64| {
+        let view = status_view(&snapshot, None, moment(at).wall);
+        let found = view
+            .warnings
+            .into_iter()
+            .find(|warning| warning.code == "check_undecided");
+        (view.overall, found.map(|warning| warning.message))
+    };
+    assert_eq!(undecided(49), (Overall::Ok, None));
+    let (overall, message) = undecided(50);
+    assert_eq!(overall, Overall::Degraded);
+    let message = message.expect("a sentence");
+    assert!(
+        message.starts_with("web/a: checked without a result since 2001-09-09T01:47:00Z, it stays up"),
+        "{message}"
+    );
+    // And one that never ended.
+    let snapshot = Fixture::new(CONFIG).snapshot(1, HashMap::new());
+    let view = status_view(&snapshot, None, moment(30).wall);
+    let silent = view.warnings.iter().filter(|warning| warning.code == "check_undecided");
+    assert_eq!(silent.count(), 2, "{:?}", view.warnings);
+}
+
+#[test]
+fn a_service_without_a_backend_in_use_degrades_and_says_so() {
+    let mut fixture = Fixture::new(&CONFIG.replace("port = 5353", "port = 5353\nstate = \"drain\""));
+    let view = view(&mut fixture);
+    let found = view
+        .warnings
+        .iter()
+        .find(|warning| warning.code == "taken_out")
+        .expect("a sentence");
+    assert_eq!(view.overall, Overall::Degraded);
+    assert_eq!(found.next.as_deref(), Some("xlb backend ready dns d"));
 }
 
 #[test]
