@@ -4,6 +4,7 @@
 
 mod array;
 mod identity;
+mod inline;
 mod keeper;
 mod service;
 mod settings;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
 use identity::{Identity, default_port, identities, names_of_services, text_of};
+use inline::insert;
 pub use keeper::keeper;
 pub use service::{CheckSpec, ServiceSpec, add_service, remove_service};
 pub use settings::{BackendSetting, set_backend};
@@ -182,24 +184,12 @@ fn add(
         });
     }
     match service.get_mut("backend") {
-        None => {
-            if written == Written::Inline {
-                close_up(service);
-            }
-            service.insert("backend", tables::first(spec, written));
-        }
+        None => insert(service, written, "backend", tables::first(spec, written)),
         Some(Item::ArrayOfTables(tables)) => tables.push(tables::table(spec)),
         Some(Item::Value(Value::Array(list))) => array::push(list, tables::table(spec).into_inline_table()),
         Some(_) => return Err(WriteBackError::Shape { key: "backend" }),
     }
     Ok(None)
-}
-
-/// Takes the blank away that stands between the last value and the closing brace: a comma follows it now.
-fn close_up(inline: &mut dyn TableLike) {
-    if let Some((_, Item::Value(last))) = inline.iter_mut().last() {
-        last.decor_mut().set_suffix("");
-    }
 }
 
 /// Removes the backend; a comment block that stood apart from it comes back to be kept.

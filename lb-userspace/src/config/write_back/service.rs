@@ -75,7 +75,11 @@ pub fn add_service(text: &str, spec: &ServiceSpec) -> Result<String, WriteBackEr
             tables.push(table(spec));
             document.insert("service", Item::ArrayOfTables(tables));
         }
-        Some(Item::ArrayOfTables(tables)) => tables.push(table(spec)),
+        Some(Item::ArrayOfTables(list)) => {
+            let mut new = table(spec);
+            new.set_position(list.iter().last().and_then(tables::end_of));
+            list.push(new);
+        }
         Some(Item::Value(Value::Array(list))) => array::push(list, table(spec).into_inline_table()),
         Some(_) => return Err(WriteBackError::Shape { key: "service" }),
     }

@@ -1,10 +1,11 @@
 //! One key of one backend: its weight or its state. The rest of its table stays as it is.
 
 use serde::{Deserialize, Serialize};
-use toml_edit::{Item, TableLike, Value};
+use toml_edit::{InlineTable, Item, TableLike, Value};
 
 use super::identity::{Identity, identities};
-use super::{WriteBackError, Written, close_up, edit, instead_of};
+use super::inline::insert;
+use super::{WriteBackError, Written, edit, instead_of};
 use crate::config::AdminState;
 
 /// What is to be set.
@@ -39,7 +40,7 @@ pub fn set_backend(
             Some(Item::Value(Value::Array(array))) => {
                 let mut inline = array.iter_mut().filter_map(Value::as_inline_table_mut);
                 if let Some(found) = inline.nth(index) {
-                    set(found, Written::Inline, setting);
+                    set_inline(found, setting);
                 }
             }
             _ => return Err(WriteBackError::Shape { key: "backend" }),
@@ -69,6 +70,18 @@ fn set(table: &mut dyn TableLike, written: Written, setting: BackendSetting) {
         BackendSetting::State(AdminState::Ready) if !table.contains_key("state") => {}
         BackendSetting::State(AdminState::Ready) if !has_comment(table, "state") => take(table, "state"),
         BackendSetting::State(state) => put(table, written, "state", state.as_str().into()),
+    }
+}
+
+/// Of a comment between the lines of an inline table cannot be told which key it is about: none is taken away.
+fn set_inline(table: &mut InlineTable, setting: BackendSetting) {
+    let mut inside = table.clone();
+    inside.decor_mut().clear();
+    match setting {
+        BackendSetting::State(state) if table.contains_key("state") && inside.to_string().contains('#') => {
+            put(table, Written::Inline, "state", state.as_str().into());
+        }
+        _ => set(table, Written::Inline, setting),
     }
 }
 
@@ -108,10 +121,5 @@ fn put(table: &mut dyn TableLike, written: Written, key: &str, mut value: Value)
         *old = value;
         return;
     }
-    if written == Written::Inline {
-        close_up(table);
-        value.decor_mut().set_prefix(" ");
-        value.decor_mut().set_suffix(" ");
-    }
-    table.insert(key, Item::Value(value));
+    insert(table, written, key, Item::Value(value));
 }

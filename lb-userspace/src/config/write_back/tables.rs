@@ -37,6 +37,17 @@ pub(super) fn first(spec: &BackendSpec, written: Written) -> Item {
     }
 }
 
+/// Where the last of a table and those inside it stands in the file, in whatever order they were written: a
+/// `[[service.backend]]` below another service's header would be that one's.
+pub(super) fn end_of(table: &Table) -> Option<isize> {
+    let inside = table.iter().flat_map(|(_, item)| match item {
+        Item::Table(one) => vec![one],
+        Item::ArrayOfTables(list) => list.iter().collect(),
+        _ => Vec::new(),
+    });
+    table.position().into_iter().chain(inside.filter_map(end_of)).max()
+}
+
 /// A comment block above a removed table with a blank line in between: it is about more than that table.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -48,9 +59,8 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn of(removed: &Table) -> Option<Self> {
         let prefix = removed.decor().prefix()?.as_str()?.replace("\r\n", "\n");
-        let (text, _) = prefix.rsplit_once("\n\n")?;
         Some(Self {
-            text: text.contains('#').then(|| format!("{text}\n"))?,
+            text: array::apart(&prefix)?.to_owned(),
             position: removed.position()?,
         })
     }
@@ -70,7 +80,7 @@ impl Kept {
             .visit_document_mut(document),
             None => {
                 let trailing = document.trailing().as_str().unwrap_or_default();
-                let trailing = format!("{}{trailing}", self.text);
+                let trailing = above(&self.text, trailing);
                 document.set_trailing(trailing);
             }
         }
@@ -102,9 +112,17 @@ impl VisitMut for Prepend {
         if table.position() == Some(self.position) {
             let decor = table.decor_mut();
             let before = decor.prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
-            let joined = format!("{}{before}", self.text);
+            let joined = above(&self.text, before);
             decor.set_prefix(joined);
         }
         visit_table_mut(self, table);
+    }
+}
+
+/// A kept text above another one, with one blank line between them.
+fn above(kept: &str, text: &str) -> String {
+    match text.chars().find(|letter| !letter.is_whitespace() || *letter == '\n') {
+        Some('\n') | None => format!("{}\n{text}", kept.trim_end()),
+        Some(_) => format!("{kept}{text}"),
     }
 }

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{self, AdminState};
 
+mod edits;
 mod services;
+mod written;
 
 const FILE: &str = r#"# our edge
 [agent]

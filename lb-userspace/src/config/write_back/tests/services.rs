@@ -15,7 +15,7 @@ fn service(name: &str) -> ServiceSpec {
     }
 }
 
-fn full() -> ServiceSpec {
+pub(super) fn full() -> ServiceSpec {
     let mut named = spec("10.0.0.51");
     (named.name, named.port, named.weight) = (Some("one".to_owned()), Some(9000), Some(50));
     ServiceSpec {
