@@ -1,13 +1,20 @@
-//! `xlb init` in a network of its own: what it writes passes `xlb check` as it stands, and nothing is written that would not.
+//! `xlb init` in a network of its own: what it writes passes `xlb check` as it stands, runs as it stands, and nothing is
+//! written that would not.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xlb_tests::alone::shared;
 use xlb_tests::binary::xlb_binary;
 use xlb_tests::netns::{Namespace, Room, connect};
+use xlb_tests::peers::{Talk, TalkServer};
+use xlb_tests::process::{Process, wait_until};
 use xlb_tests::require;
+use xlb_tests::topology::{Plan, Topology, VIP4, host_port};
 
 /// Runs `xlb ARGS` in the namespace, without a capability.
 fn xlb(namespace: &Namespace, args: &[&str]) -> Result<Output> {
@@ -120,5 +127,60 @@ fn without_a_file_it_goes_to_standard_output_and_what_cannot_work_is_refused() -
         );
         ensure!(text(&refused.stderr).contains(why), "{args:?}: {refused:?}");
     }
+    Ok(())
+}
+
+/// The agent in a mount namespace of its own, where the places that a config without paths names are the room's: neither
+/// this machine's agent nor its files are touched.
+fn run_where_the_defaults_lead(topology: &Topology, config: &str) -> Result<Process> {
+    let room = &topology.room;
+    let mut mounts = String::new();
+    for (own, standard) in [("run", "/run"), ("lib", "/var/lib"), ("bpf", "/sys/fs/bpf")] {
+        let own = room.file(own);
+        fs::create_dir_all(&own)?;
+        // Writing to a String does not fail.
+        let _ = write!(mounts, "mount --bind {} {standard} && ", own.display());
+    }
+    let mut command = topology.balancer.command("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(format!("{mounts}exec \"$@\""))
+        .arg("sh")
+        .arg(xlb_binary()?)
+        .args(["run", "--config", config]);
+    Process::start("xlb run", &mut command, &room.file("agent.log"))
+}
+
+#[test]
+fn an_agent_started_with_what_init_writes_forwards() -> Result<()> {
+    require!("ip", "ethtool", "nsenter", "setpriv", "unshare");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(1))?;
+    let host = &topology.backends[0];
+    let _server = TalkServer::start(&host.namespace, "one", 8081)?;
+    let file = topology.room.file("xlb.toml");
+    let (vip, backend) = (host_port(VIP4, 80), host_port(host.address4, 8081));
+    let path = file.to_string_lossy();
+    let made = xlb(
+        &topology.balancer,
+        &["init", &path, "--vip", &vip, "--backend", &backend],
+    )?;
+    ensure!(made.status.code() == Some(0), "{made:?}");
+    let written = fs::read_to_string(&file)?;
+
+    let mut agent = run_where_the_defaults_lead(&topology, &path)?;
+    let target = SocketAddr::from((VIP4, 80));
+    let asked = wait_until("an answer through the service", Duration::from_mins(1), || {
+        let answer = Talk::connect(&topology.client, target, Duration::from_secs(1))?.ask()?;
+        ensure!(answer == "one", "{answer} answers");
+        Ok(true)
+    });
+    asked.with_context(|| format!("with\n{written}\n{}", agent.output()))?;
+    ensure!(agent.ended()?.is_none(), "the agent ended: {}", agent.output());
+    ensure!(
+        topology.room.file("run/xlb/api.sock").exists(),
+        "another agent answered"
+    );
+    ensure!(fs::read_to_string(&file)? == written, "the file was touched");
     Ok(())
 }
