@@ -5,6 +5,7 @@ pub mod alone;
 pub mod api;
 pub mod bench;
 pub mod binary;
+pub mod by_name;
 pub mod client;
 pub mod config_text;
 pub mod demo;
