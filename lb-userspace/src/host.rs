@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nameindex;
 
 use crate::config::{HostFacts, Listener, Protocol, host};
 
@@ -19,6 +20,7 @@ pub(crate) fn facts() -> HostFacts {
         ephemeral: sysctl("ip_local_port_range").and_then(|text| host::ephemeral(&text)),
         reserved: sysctl("ip_local_reserved_ports").and_then(|text| host::reserved(&text)),
         listeners: listeners(),
+        interfaces: interfaces(),
         addresses: addresses(),
     }
 }
@@ -38,6 +40,15 @@ fn listeners() -> Option<Vec<Listener>> {
     let mut read = read.into_iter().flatten().peekable();
     read.peek()?;
     Some(read.flatten().collect())
+}
+
+fn interfaces() -> Option<Vec<String>> {
+    let all = if_nameindex().ok()?;
+    Some(
+        all.iter()
+            .map(|one| one.name().to_string_lossy().into_owned())
+            .collect(),
+    )
 }
 
 fn addresses() -> Option<Vec<(String, IpAddr)>> {

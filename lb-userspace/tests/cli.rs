@@ -47,7 +47,22 @@ fn a_good_file_is_exit_code_0() {
     let (_directory, path) = config(GOOD);
     let output = output(&["check", &path.to_string_lossy()]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(text(&output.stdout).contains("ok, 1 services, 1 backends, 0 warnings"));
+    assert!(text(&output.stdout).contains("ok, 1 service, 1 backend, 0 warnings"));
+}
+
+#[test]
+fn a_file_on_standard_input_is_checked_and_what_has_no_end_is_not_read() {
+    let (_directory, path) = config(GOOD);
+    let stdin = fs::File::open(&path).expect("open the config");
+    let output = xlb(&["check", "-"]).stdin(stdin).output().expect("xlb starts");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = xlb(&["check", "/dev/zero"]).output().expect("xlb starts");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("config /dev/zero: it is a device, and a config is a regular file"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -138,6 +153,11 @@ fn a_bad_config_at_start_is_exit_code_78_before_anything_is_touched() {
         .output()
         .expect("xlb starts");
     assert_eq!(run.status.code(), Some(78));
+    // What it says is read, and typed, in other directories than its own.
+    let here = path.parent().expect("a directory");
+    let run = xlb(&["run", "--config", "xlb.toml"]).current_dir(here).output();
+    let said = text(&run.expect("xlb starts").stderr);
+    assert!(said.contains(&path.display().to_string()), "{said}");
 }
 
 #[test]

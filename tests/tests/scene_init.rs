@@ -77,7 +77,7 @@ fn what_init_writes_passes_the_check_as_it_stands() -> Result<()> {
     let said = text(&checked.stdout);
     ensure!(checked.status.code() == Some(0), "{checked:?}");
     ensure!(said.contains("VIP 203.0.113.5: local on front0"), "{said}");
-    ensure!(said.contains("1 services, 2 backends, 0 warnings"), "{said}");
+    ensure!(said.contains("1 service, 2 backends, 0 warnings"), "{said}");
 
     let again = xlb(&router, &["init", &path, "--vip", "203.0.113.80:443"])?;
     ensure!(
@@ -89,7 +89,7 @@ fn what_init_writes_passes_the_check_as_it_stands() -> Result<()> {
     ensure!(forced.status.code() == Some(0), "{forced:?}");
     let checked = xlb(&router, &["check", &path])?;
     let said = text(&checked.stdout);
-    ensure!(said.contains("XLB0301") && said.contains("1 warnings"), "{said}");
+    ensure!(said.contains("XLB0301") && said.contains("1 warning"), "{said}");
     ensure!(said.contains("the agent adds it (manage_vip)"), "{said}");
     let left: Vec<_> = fs::read_dir(room.file(""))?
         .flatten()

@@ -74,7 +74,9 @@ pub enum AgentError {
 /// Runs the agent until it is told to stop. Traffic goes on after it.
 pub fn run(options: &RunOptions) -> Result<(), AgentError> {
     let started = Timestamp::now();
-    let desired = Desired::read(&options.config, &[])?;
+    // Commands that are told as next steps are typed in other directories.
+    let path = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
+    let desired = Desired::read(&path, &[])?;
     for warning in &desired.warnings {
         tracing::warn!(object = "config", code = warning.code, cause = %warning.message, line = warning.line, "config");
     }

@@ -106,6 +106,20 @@ mod tests {
     }
 
     #[test]
+    fn a_service_without_a_port_is_refused_with_an_example() {
+        for (typed, example) in [
+            ("203.0.113.10", "203.0.113.10:443"),
+            ("2001:db8::1", "[2001:db8::1]:443"),
+        ] {
+            let error = Cli::try_parse_from(["xlb", "service", "add", "web", typed]).expect_err("no port");
+            let wanted = format!(
+                "'{typed}' has no port, which clients dial and a service needs; give VIP:PORT, such as {example}"
+            );
+            assert!(error.to_string().contains(&wanted), "{error}");
+        }
+    }
+
+    #[test]
     fn a_service_is_asked_for_as_it_was_typed() {
         let short = spec_of(&["web", "203.0.113.10:80"]);
         let json = serde_json::to_string(&short).expect("JSON");

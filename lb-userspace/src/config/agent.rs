@@ -89,9 +89,7 @@ pub(super) fn agent(table: &DeTable<'_>, span: Span, found: &mut Findings) -> Ra
         state_dir: section
             .read("state_dir", found, absolute_path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)),
-        managed_by: section.read("managed_by", found, |value, found| {
-            reader::text(value, found).map(|text| text.value)
-        }),
+        managed_by: section.read("managed_by", found, keeper),
         watch: section.read("watch", found, reader::boolean).unwrap_or(true),
         sandbox: section.read("sandbox", found, reader::boolean).unwrap_or(true),
         silences: section.read("silence", found, silence::silences).unwrap_or_default(),
@@ -99,6 +97,17 @@ pub(super) fn agent(table: &DeTable<'_>, span: Span, found: &mut Findings) -> Ra
     };
     section.close(found);
     raw
+}
+
+/// Empty text names nobody and does not say so.
+fn keeper(value: &Value<'_>, found: &mut Findings) -> Option<String> {
+    let text = reader::text(value, found)?;
+    if !text.value.trim().is_empty() {
+        return Some(text.value);
+    }
+    let finding = Finding::new(&codes::BAD_KEEPER, "managed_by is empty", text.span, "names nobody");
+    found.add(finding.help("name the program that writes this file, or write managed_by = \"none\""));
+    None
 }
 
 const DEFAULT_SNAT_PORTS: PortRange = PortRange {

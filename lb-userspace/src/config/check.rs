@@ -121,7 +121,7 @@ fn named_backend(service: &RawService, raw: &RawBackend) -> Option<NamedBackend>
 }
 
 /// A backend's name: its own, or `address:port` (`[v6]:port`), `host:port`.
-fn name_of(service: &RawService, raw: &RawBackend) -> Option<String> {
+pub(super) fn name_of(service: &RawService, raw: &RawBackend) -> Option<String> {
     if let Some(name) = &raw.name {
         return Some(name.value.clone());
     }

@@ -66,7 +66,7 @@ codes! {
     BAD_PORT_RANGE = "XLB0108" Error "not a port range"
         "Port ranges are written \"LOW-HIGH\", both included, low end first, from 1 to 65535.";
     BAD_NAME = "XLB0109" Error "not a usable name"
-        "Names of services and backends stand in maps, metrics and commands: 1 to 63 of the characters A-Z a-z 0-9 . _ - and, for backends, : [ ].";
+        "Names of services and backends stand in maps, metrics and commands: 1 to 63 of the characters A-Z a-z 0-9 . _ - and, for backends, : [ ]. A name that starts with - would be taken for an option, and . and .. for directories.";
     EMPTY_LIST = "XLB0110" Error "empty list"
         "The list needs at least one entry.";
     BAD_PATH = "XLB0111" Error "not a usable path"
@@ -83,6 +83,8 @@ codes! {
         "body takes 1 to 1024 bytes that the answer's body must hold.";
     BAD_GROUP = "XLB0125" Error "not a group"
         "socket_group takes the name of a group of the host, or its number in quotes. Its members may use the API as the agent's own user may.";
+    BAD_KEEPER = "XLB0126" Error "nobody named"
+        "managed_by names the program that writes the file, such as \"puppet\", or says \"none\". Empty it could mean either.";
     NOT_IN_RELEASE = "XLB0201" Error "mode not in this release"
         "The modes dsr_l2, dsr_ipip and dsr_gue come with a later release. Use full_nat, which needs nothing on the backends, or gateway, where the backends route through xlb.";
     PORT_ZERO = "XLB0202" Error "port 0"
@@ -159,6 +161,8 @@ codes! {
         "Every internal port is the service port. Where the backends can route their answers through this node, gateway mode saves the SNAT ports and half of the translation, and the backends see the clients' addresses. Where they cannot, full_nat is right.";
     NAME_AT_RUNTIME = "XLB0403" Hint "backend by name"
         "The check asks no DNS server: the running agent looks the name up and follows its TTL. Only there is it known how many backends it makes, whether an address is unusable, a VIP, or a backend twice, and whether every VIP has a backend of its family; 'xlb status' and the log say so.";
+    NO_INTERFACE = "XLB0404" Hint Host "interface that is not on this host"
+        "The agent does not start without its interfaces. Where the file is meant for another host than the one it is checked on, all is well; else correct the name ('ip link' lists them), or make the interface first.";
 }
 
 /// The code with this id, in any case.

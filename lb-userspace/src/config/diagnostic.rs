@@ -22,6 +22,15 @@ impl Severity {
     }
 }
 
+/// A service of the file, or a backend of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The service's name.
+    pub service: String,
+    /// The backend's name, as it runs; `None`: the service itself.
+    pub backend: Option<String>,
+}
+
 /// One finding about a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -41,6 +50,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Why it is meant to be so, where `silence` says that.
     pub silenced: Option<String>,
+    /// The services and backends that its labels stand in.
+    pub about: Vec<About>,
     /// The whole finding with source lines and carets, without colour.
     pub rendered: String,
 }

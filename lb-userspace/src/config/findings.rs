@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Severity;
 use super::codes::{self, Code};
+use super::{About, Severity};
 
 /// Bytes of the file.
 pub(super) type Span = Range<usize>;
@@ -29,6 +29,8 @@ pub(super) struct Finding {
     pub(super) label: (Span, String),
     pub(super) context: Vec<(Span, String)>,
     pub(super) help: Option<String>,
+    /// Known once all is found.
+    pub(super) about: Vec<About>,
 }
 
 impl Finding {
@@ -39,6 +41,7 @@ impl Finding {
             label: (span, label.into()),
             context: Vec::new(),
             help: None,
+            about: Vec::new(),
         }
     }
 
@@ -46,6 +49,11 @@ impl Finding {
     pub(super) fn and(mut self, span: Span, label: impl Into<String>) -> Self {
         self.context.push((span, label.into()));
         self
+    }
+
+    /// Where its labels stand.
+    pub(super) fn spans(&self) -> impl Iterator<Item = &Span> {
+        std::iter::once(&self.label.0).chain(self.context.iter().map(|(span, _)| span))
     }
 
     /// Adds what to do.
@@ -62,6 +70,10 @@ pub(super) struct Findings(Vec<Finding>);
 impl Findings {
     pub(super) fn add(&mut self, finding: Finding) {
         self.0.push(finding);
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.0.iter_mut()
     }
 
     /// Keeps those that `keep` wants.
@@ -86,6 +98,12 @@ impl Findings {
             &codes::FAMILY_WITHOUT_BACKEND,
         ];
         self.0.retain(|finding| !MISSING.contains(&finding.code));
+    }
+
+    /// Forgets what is said to be empty: where something has a wrong type, it may be what was meant.
+    pub(super) fn forget_empty(&mut self) {
+        const EMPTY: [&Code; 3] = [&codes::NO_SERVICES, &codes::NO_BACKENDS, &codes::FAMILY_WITHOUT_BACKEND];
+        self.0.retain(|finding| !EMPTY.contains(&finding.code));
     }
 
     /// In the file's order; the order of discovery where two start at the same byte.

@@ -15,6 +15,8 @@ pub struct HostFacts {
     pub reserved: Option<Vec<PortRange>>,
     /// Listening TCP sockets and unconnected UDP sockets.
     pub listeners: Option<Vec<Listener>>,
+    /// Names of its interfaces.
+    pub interfaces: Option<Vec<String>>,
     /// Interface and address.
     pub addresses: Option<Vec<(String, IpAddr)>>,
 }

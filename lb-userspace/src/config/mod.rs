@@ -12,6 +12,7 @@ mod dns;
 mod examples;
 mod expand;
 mod findings;
+mod first;
 pub mod host;
 mod host_name;
 mod model;
@@ -38,7 +39,7 @@ use reader::Section;
 
 pub use agent::{DEFAULT_HTTP, DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 pub use codes::{CODES, Code, explain};
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{About, Diagnostic, Severity};
 pub use examples::{Example, example};
 pub use expand::{Answers, FromName, NameFinding, expand};
 pub use host::{HostFacts, Listener};
@@ -49,7 +50,7 @@ pub use model::{
 };
 pub use schema::schema;
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
-pub use words::{names_there, nearest};
+pub use words::{many, names_there, nearest};
 
 /// [`examine`], for those that only want a config without errors.
 ///
@@ -117,7 +118,11 @@ pub fn examine(path: &Path, bytes: &[u8], look: LookAtRoots<'_>, host: &HostFact
     if found.has(&codes::SYNTAX) {
         found.forget_missing();
     }
+    if found.has(&codes::WRONG_TYPE) {
+        found.forget_empty();
+    }
     let silenced = silence::apply(&raw, text, &mut found);
+    silence::name_objects(&raw, text, &mut found);
     let silenced = silenced.into_iter().flat_map(|(finding, reason)| {
         let shown = render::render(&file, text, &[finding]).into_iter();
         shown.map(move |one| Diagnostic {
@@ -148,9 +153,13 @@ fn not_utf8(file: &str, bytes: &[u8], at: usize) -> Examined {
 
 fn read(text: &str, found: &mut Findings) -> RawConfig {
     let (document, errors) = DeTable::parse_recoverable(text);
+    let mut twice = first::Firsts::of(document.get_ref(), text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        found.add(Finding::new(&codes::SYNTAX, error.message(), span, ""));
+        found.add(match twice.first(error.message(), &span) {
+            Some(first) => Finding::new(&codes::SYNTAX, error.message(), span, "again").and(first, "first here"),
+            None => Finding::new(&codes::SYNTAX, error.message(), span, ""),
+        });
     }
     let end = text.trim_end().len();
     let mut root = Section::new(document.get_ref(), end..end, "the file");

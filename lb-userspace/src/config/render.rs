@@ -1,23 +1,26 @@
 //! Findings to text: file, line, column, source lines with carets.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
 use super::findings::{Finding, Span};
 use super::{Diagnostic, Severity};
 
 /// Findings that are shown; a file that is not a config at all can have thousands.
 const MAX_SHOWN: usize = 200;
+/// What one finding quotes of the file at most in one piece.
+const MAX_QUOTED_BYTES: usize = 16 << 10;
 
 /// Renders findings in their order.
 pub(super) fn render(file: &str, text: &str, findings: &[Finding]) -> Vec<Diagnostic> {
-    // An error must not be hidden by warnings before it.
-    let errors_first = findings.len() > MAX_SHOWN;
-    let (errors, others): (Vec<_>, Vec<_>) = findings
-        .iter()
-        .partition(|finding| !errors_first || finding.code.severity == Severity::Error);
+    let mut all: Vec<&Finding> = findings.iter().collect();
+    if all.len() > MAX_SHOWN {
+        // An error must not be hidden by warnings before it, nor a warning by hints.
+        all.sort_by_key(|finding| finding.code.severity);
+        all.truncate(MAX_SHOWN);
+    }
     let lines = LineIndex::new(text);
-    let shown = errors.into_iter().chain(others).take(MAX_SHOWN);
-    shown.map(|finding| diagnostic(file, text, &lines, finding)).collect()
+    let each = all.into_iter();
+    each.map(|finding| diagnostic(file, text, &lines, finding)).collect()
 }
 
 fn diagnostic(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) -> Diagnostic {
@@ -31,6 +34,7 @@ fn diagnostic(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) 
         column,
         help: finding.help.clone(),
         silenced: None,
+        about: finding.about.clone(),
         rendered: rendered(file, text, lines, finding),
     }
 }
@@ -42,35 +46,52 @@ fn rendered(file: &str, text: &str, lines: &LineIndex<'_>, finding: &Finding) ->
         Severity::Hint => Level::NOTE.with_name(Severity::Hint.as_str()),
     };
     let (span, label) = &finding.label;
-    let primary = within(text, span);
-    let context: Vec<(Span, &str)> = finding
-        .context
-        .iter()
-        .map(|(span, label)| (within(text, span), label.as_str()))
-        .collect();
-    // Only the lines between the labels: the renderer reads all of the source it is given, once a finding.
-    let ends = context.iter().fold(primary.clone(), |ends, (span, _)| {
-        ends.start.min(span.start)..ends.end.max(span.end)
-    });
-    let window = lines.whole_lines(&ends);
-    let inside = |span: &Span| span.start - window.start..span.end - window.start;
-    let primary = AnnotationKind::Primary.span(inside(&primary)).label(label.as_str());
-    let context = context
-        .iter()
-        .map(|(span, label)| AnnotationKind::Context.span(inside(span)).label(*label));
-    let snippet = Snippet::source(text.get(window.clone()).unwrap_or_default())
-        .line_start(lines.position(window.start).0)
-        .path(file)
-        .annotation(primary)
-        .annotations(context);
-    let mut group: Group<'_> = level
-        .primary_title(finding.message.as_str())
-        .id(finding.code.id)
-        .element(snippet);
+    let mark = |kind: AnnotationKind, (span, label): &(Span, String)| Mark {
+        kind,
+        span: within(text, span),
+        label: label.clone(),
+    };
+    let mut marks = vec![mark(AnnotationKind::Primary, &(span.clone(), label.clone()))];
+    marks.extend(finding.context.iter().map(|place| mark(AnnotationKind::Context, place)));
+    let title = level.primary_title(finding.message.as_str()).id(finding.code.id);
+    let mut group = Group::with_title(title).elements(quoted(file, text, lines, marks));
     if let Some(help) = &finding.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
     Renderer::plain().render(&[group])
+}
+
+/// A place that a finding points at.
+struct Mark {
+    kind: AnnotationKind,
+    span: Span,
+    label: String,
+}
+
+/// The places with the lines between them, or each on its own where they are far apart: the renderer reads all of the
+/// source that it is given, once for each finding. Of a line that nobody can read, only its number.
+fn quoted<'a>(file: &'a str, text: &'a str, lines: &LineIndex<'_>, marks: Vec<Mark>) -> Vec<Element<'a>> {
+    let ends = marks.iter().map(|mark| mark.span.clone());
+    let ends = ends.reduce(|all, span| all.start.min(span.start)..all.end.max(span.end));
+    let window = lines.whole_lines(&ends.unwrap_or_default());
+    if window.len() > MAX_QUOTED_BYTES && marks.len() > 1 {
+        return marks
+            .into_iter()
+            .flat_map(|mark| quoted(file, text, lines, vec![mark]))
+            .collect();
+    }
+    let (line, _) = lines.position(window.start);
+    if window.len() > MAX_QUOTED_BYTES {
+        let (_, column) = lines.position(marks.first().map_or(0, |mark| mark.span.start));
+        return vec![Origin::path(file).line(line).char_column(column).into()];
+    }
+    let annotations = marks.into_iter().map(|mark| {
+        let inside = mark.span.start - window.start..mark.span.end - window.start;
+        mark.kind.span(inside).label(mark.label)
+    });
+    let source = text.get(window.clone()).unwrap_or_default();
+    let snippet = Snippet::source(source).line_start(line).path(file);
+    vec![snippet.annotations(annotations).into()]
 }
 
 /// The span, cut to its first line and to whole characters: an arrow over a whole table hides what it points at.

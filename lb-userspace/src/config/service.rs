@@ -119,12 +119,16 @@ fn name(value: &Value<'_>, of: NameOf, found: &mut Findings) -> Option<Located<S
         format!("longer than {MAX_NAME_BYTES} bytes")
     } else if let Some(bad) = words::bad_name_char(&name.value, of) {
         format!("a name cannot hold {bad:?}")
+    } else if name.value.starts_with('-') {
+        "a command would take it for an option".to_owned()
+    } else if matches!(name.value.as_str(), "." | "..") {
+        "that is a directory in every path".to_owned()
     } else {
         return Some(name);
     };
     let message = format!("{:?} is not a usable name", name.value);
     let finding = Finding::new(&codes::BAD_NAME, message, name.span, problem);
-    found.add(finding.help("use 1 to 63 of A-Z a-z 0-9 . _ -"));
+    found.add(finding.help("use 1 to 63 of A-Z a-z 0-9 . _ -, the first of them no -"));
     None
 }
 

@@ -1,11 +1,12 @@
 //! `silence`: warnings and hints that an operator has looked at and means to keep, each with a reason. A silence covers
 //! the object it stands in; one of a service also covers its backends. It must not hide an error.
 
+use super::check::name_of;
 use super::codes::{self, Code};
 use super::findings::{Finding, Findings, Located, Span};
 use super::raw::RawConfig;
 use super::reader::{self, Section, Value};
-use super::{Severity, words};
+use super::{About, Severity, words};
 
 /// One entry of `silence`.
 #[derive(Clone, Debug)]
@@ -99,8 +100,7 @@ pub(super) fn apply(raw: &RawConfig, text: &str, found: &mut Findings) -> Vec<(F
     }
     found.retain(|finding| {
         // A finding that shows two places may be silenced at either.
-        let spans = std::iter::once(&finding.label.0).chain(finding.context.iter().map(|(span, _)| span));
-        let about: Vec<Object> = spans.map(|span| object_at(&places, span.start)).collect();
+        let about: Vec<Object> = finding.spans().map(|span| object_at(&places, span.start)).collect();
         let fitting = silences.iter_mut().filter(|(object, silence, _)| {
             silence.code.value == finding.code && about.iter().any(|about| object.covers(*about))
         });
@@ -129,6 +129,29 @@ pub(super) fn apply(raw: &RawConfig, text: &str, found: &mut Findings) -> Vec<(F
         }
     }
     silenced
+}
+
+/// Notes of each finding whom it is about.
+pub(super) fn name_objects(raw: &RawConfig, text: &str, found: &mut Findings) {
+    let places = places(raw, text);
+    for finding in found.iter_mut() {
+        let objects = finding.spans().map(|span| object_at(&places, span.start));
+        finding.about = objects.filter_map(|object| about(raw, object)).collect();
+    }
+}
+
+fn about(raw: &RawConfig, object: Object) -> Option<About> {
+    let (service, backend) = match object {
+        Object::Agent => return None,
+        Object::Service(service) => (service, None),
+        Object::Backend(service, backend) => (service, Some(backend)),
+    };
+    let service = raw.services.get(service)?;
+    let backend = backend.and_then(|backend| name_of(service, service.backends.get(backend)?));
+    Some(About {
+        service: service.name.as_ref()?.value.clone(),
+        backend,
+    })
 }
 
 fn all(raw: &RawConfig) -> impl Iterator<Item = (Object, &RawSilence)> {

@@ -7,6 +7,12 @@ use super::PortRange;
 /// Longest name of a service or backend, in bytes.
 pub(super) const MAX_NAME_BYTES: usize = 63;
 
+/// A count with its noun: `1 error`, `2 errors`.
+pub fn many(count: usize, noun: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{end}")
+}
+
 /// Parses `"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"2d"`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

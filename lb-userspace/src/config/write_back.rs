@@ -73,7 +73,9 @@ pub enum WriteBackError {
         service: String,
     },
     /// The backend is there already.
-    #[error("service {service} already has backend {backend}; remove it first, or add it with another name or port")]
+    #[error(
+        "service {service} already has backend {backend}; add it with another name or port, or first: xlb backend remove {service} {backend}"
+    )]
     Duplicate {
         /// Service name.
         service: String,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{Chosen, Desired};
+use crate::config::many;
 use crate::config::write_back::{self, BackendSetting, ServiceSpec, WriteBackError};
 use crate::view::Timestamp;
 
@@ -213,10 +214,7 @@ fn describe_service(verb: &str, name: &str, desired: &Desired) -> String {
     };
     let vips = service.vips.iter().map(|vip| SocketAddr::new(*vip, service.port));
     let vips: Vec<String> = vips.map(|target| target.to_string()).collect();
-    let backends = match service.backends.len() {
-        1 => "1 backend".to_owned(),
-        count => format!("{count} backends"),
-    };
+    let backends = many(service.backends.len(), "backend");
     let protocol = service.protocol.as_str();
     format!("{verb} service {name} ({protocol} {}, {backends})", vips.join(" "))
 }

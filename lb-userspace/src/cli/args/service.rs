@@ -9,6 +9,14 @@ use crate::cli::target::Target;
 use crate::config::{Mode, Protocol};
 use crate::view::CheckSpec;
 
+fn vip_and_port(text: &str) -> Result<SocketAddr, String> {
+    let Target { address, port } = text.parse()?;
+    port.map(|port| SocketAddr::new(address, port)).ok_or_else(|| {
+        let example = SocketAddr::new(address, 443);
+        format!("'{text}' has no port, which clients dial and a service needs; give VIP:PORT, such as {example}")
+    })
+}
+
 /// `xlb service ...`.
 #[derive(Debug, Subcommand)]
 pub enum ServiceCommand {
@@ -53,7 +61,7 @@ pub struct ServiceAddArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
     /// What clients dial: VIP:PORT, IPv6 in brackets
-    #[arg(value_name = "VIP:PORT")]
+    #[arg(value_name = "VIP:PORT", value_parser = vip_and_port)]
     pub target: SocketAddr,
     /// One more VIP with the same port; may be given several times
     #[arg(long, value_name = "ADDRESS")]

@@ -2,7 +2,7 @@
 
 use super::{AddressView, CheckView};
 use crate::cli::output;
-use crate::config::Severity;
+use crate::config::{Severity, many};
 
 /// All of it.
 pub(super) fn text(view: &CheckView) -> String {
@@ -43,23 +43,21 @@ fn summary(view: &CheckView) -> String {
         found.count()
     };
     let missing = view.addresses.iter().filter(|address| counts(address)).count();
-    let mut counts = vec![(count(Severity::Warning) + missing, "warnings")];
-    counts.extend(
-        [(count(Severity::Hint), "hints"), (view.silenced.len(), "silenced")]
-            .into_iter()
-            .filter(|(n, _)| *n > 0),
-    );
-    let counts: Vec<String> = counts.iter().map(|(n, what)| format!("{n} {what}")).collect();
+    let mut counts = vec![many(count(Severity::Warning) + missing, "warning")];
+    counts.extend(Some(count(Severity::Hint)).filter(|n| *n > 0).map(|n| many(n, "hint")));
+    let silenced = Some(view.silenced.len()).filter(|n| *n > 0);
+    counts.extend(silenced.map(|n| format!("{n} silenced")));
     let (file, counts) = (view.file.display(), counts.join(", "));
     if view.ok {
         format!(
-            "{file}: ok, {} services, {} backends, {counts}",
-            view.services, view.backends
+            "{file}: ok, {}, {}, {counts}",
+            many(view.services, "service"),
+            many(view.backends, "backend")
         )
     } else {
         format!(
-            "{file}: {} errors, {counts}; nothing was applied",
-            count(Severity::Error)
+            "{file}: {}, {counts}; nothing was applied",
+            many(count(Severity::Error), "error")
         )
     }
 }
@@ -108,7 +106,7 @@ mod tests {
             "{said}"
         );
         assert!(
-            said.trim_end().ends_with("ok, 0 services, 0 backends, 1 warnings"),
+            said.trim_end().ends_with("ok, 0 services, 0 backends, 1 warning"),
             "{said}"
         );
         address.next = Some(super::super::MANAGED.to_owned());

@@ -6,7 +6,7 @@ use crate::config::codes;
 use crate::config::findings::{Finding, Findings, Span};
 use crate::config::host::{self, HostFacts, Listener};
 use crate::config::raw::{RawConfig, RawService};
-use crate::config::{PortRange, Protocol};
+use crate::config::{PortRange, Protocol, names_there};
 
 /// Linux's default `ip_local_port_range`.
 const DEFAULT_EPHEMERAL: PortRange = PortRange {
@@ -18,6 +18,7 @@ const MAX_NAMED: usize = 4;
 
 /// Reports what clashes with the host.
 pub(super) fn check(raw: &RawConfig, host: &HostFacts, found: &mut Findings) {
+    interfaces(raw, host, found);
     ephemeral(raw, host, found);
     let all = host.listeners.iter().flatten();
     // The agent's own is for XLB0216 and XLB0223, whether it runs at this moment or not.
@@ -32,6 +33,17 @@ pub(super) fn check(raw: &RawConfig, host: &HostFacts, found: &mut Findings) {
 /// Where the SNAT ports stand, or could.
 fn place(raw: &RawConfig) -> Span {
     raw.agent.snat_ports.1.as_ref().unwrap_or(&raw.agent.span).clone()
+}
+
+/// Interfaces that are not here. The file may be meant for another host.
+fn interfaces(raw: &RawConfig, host: &HostFacts, found: &mut Findings) {
+    let Some(here) = &host.interfaces else { return };
+    let names: Vec<&str> = here.iter().map(String::as_str).collect();
+    for name in raw.agent.interfaces.iter().filter(|name| !here.contains(&name.value)) {
+        let message = format!("this host has no interface {}", name.value);
+        let finding = Finding::new(&codes::NO_INTERFACE, message, name.span.clone(), "not here");
+        found.add(finding.help(format!("it has: {}", names_there(&name.value, &names))));
+    }
 }
 
 /// Ports that the kernel may give to the host's own connections.

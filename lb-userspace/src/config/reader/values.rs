@@ -261,7 +261,11 @@ pub(in crate::config) fn tables<'a, 't>(
     found: &mut Findings,
 ) -> Vec<(&'a DeTable<'t>, Span)> {
     let DeValue::Array(entries) = value.get_ref() else {
-        wrong_type(value, wanted, found);
+        let is = kind_of(value.get_ref());
+        let message = format!("found {is}, wanted {wanted}");
+        let finding = Finding::new(&codes::WRONG_TYPE, message, value.span(), "not a list");
+        let example = wanted.rsplit_once("as in ").map_or(wanted, |(_, example)| example);
+        found.add(finding.help(format!("use {example}")));
         return Vec::new();
     };
     let mut read = Vec::new();

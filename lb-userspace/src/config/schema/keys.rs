@@ -266,7 +266,7 @@ pub(super) static SERVICE: Section = Section {
             "name",
             Kind::Text,
             "required",
-            "Unique; 1 to 63 of `A-Z a-z 0-9 . _ -`. Names it in commands, metrics and maps.",
+            "Unique; 1 to 63 of `A-Z a-z 0-9 . _ -`, the first of them no `-`. Names it in commands, metrics and maps.",
         ),
         key(
             "vip",

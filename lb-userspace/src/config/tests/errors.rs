@@ -54,6 +54,46 @@ macro_rules! files {
 files! {
     an_empty_file_names_what_it_lacks: "";
 
+    what_stands_twice_is_shown_with_the_first: r#"
+[agent]
+interfaces = ["eth0"]
+watch = true
+watch = false
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11", port = 8080, address = "10.0.0.12" }]
+port = 81
+[limits]
+services = 3
+[dns]
+[limits]
+"#;
+
+    a_service_that_is_no_list_is_told_how_one_is_written: r#"
+[agent]
+interfaces = ["eth0"]
+[service]
+name = "web"
+"#;
+
+    names_that_are_options_or_directories_are_refused_and_so_is_nobody: r#"
+[agent]
+interfaces = ["eth0"]
+managed_by = " "
+[[service]]
+name = "--runtime"
+vip = "203.0.113.10"
+port = 80
+backend = [{ address = "10.0.0.11", name = "..", port = 8080 }, { address = "10.0.0.12", name = "-", port = 8080 }]
+[[service]]
+name = "."
+vip = "203.0.113.10"
+port = 81
+backend = [{ address = "10.0.0.11", name = "a-b..", port = 8081 }]
+"#;
+
     names_of_hosts_are_left_to_the_agent: r#"
 [agent]
 interfaces = ["eth0"]
@@ -647,6 +687,7 @@ fn on_a_host(text: &str) -> Vec<Diagnostic> {
             at(tcp, "10.0.0.1:12005"),
             at(tcp, "10.0.0.1:12006"),
         ]),
+        interfaces: Some(vec!["lo".to_owned(), "eth1".to_owned()]),
         addresses: Some(vec![
             address("lo", "127.0.0.1"),
             address("eth0", "10.0.0.1"),
@@ -710,6 +751,43 @@ fn a_silence_of_what_depends_on_the_host_is_not_called_unused() {
     let silence = "interfaces = [\"eth0\"]\nsilence = [{ code = \"XLB0314\", reason = \"a lab\" }]\n";
     let text = SMALL.replace("interfaces = [\"eth0\"]\n", silence);
     assert_eq!(found(&text), []);
+}
+
+#[test]
+fn of_a_line_that_nobody_can_read_only_the_place_is_shown() {
+    let many = "\"203.0.113.10\", ".repeat(2_000);
+    let errors = found(&SMALL.replace("\"203.0.113.10\"", &format!("[{many}]")));
+    assert_eq!(errors.len(), 200);
+    assert!(
+        errors.iter().all(|one| one.rendered.len() < 300),
+        "{}",
+        errors[0].rendered
+    );
+    assert!(errors[0].rendered.contains("xlb.toml:7:24"), "{}", errors[0].rendered);
+}
+
+#[test]
+fn a_warning_is_not_hidden_by_hints_before_it() {
+    let service = |index: u8| {
+        let backend = format!("backend = [{{ address = \"10.0.0.{index}\" }}]");
+        format!("[[service]]\nname = \"s{index}\"\nvip = \"203.0.113.{index}\"\nport = 80\n{backend}\n")
+    };
+    let many: String = (1..=250).map(service).collect();
+    let last = "[[service]]\nname = \"last\"\nvip = \"198.51.100.1\"\nport = 80\n";
+    let all = found(&format!("agent.interfaces = [\"eth0\"]\n{many}{last}"));
+    assert_eq!((all.len(), all[0].code), (200, "XLB0301"));
+    assert_eq!(all[0].about[0].service, "last");
+}
+
+#[test]
+fn two_places_far_apart_are_shown_without_what_stands_between_them() {
+    let second = "\n[[service]]\nname = \"web\"\nvip = \"203.0.113.10\"\nport = 81\n";
+    let errors = found(&format!("{SMALL}{}{second}", "# filler\n".repeat(5_000)));
+    let clash = errors
+        .iter()
+        .find(|one| one.code == "XLB0205")
+        .expect("a clash of names");
+    insta::assert_snapshot!(clash.rendered);
 }
 
 #[test]
