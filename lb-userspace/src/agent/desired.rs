@@ -4,8 +4,10 @@
 
 mod change;
 mod error;
+mod file;
 mod names;
 mod overrides;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use std::sync::Arc;
 pub use change::{Change, Override};
 pub use error::DesiredError;
 use error::Misfit;
+pub use file::{read_all, read_config};
 pub use overrides::Chosen;
 
 use super::confine;
@@ -56,7 +59,7 @@ pub struct Desired {
 impl Desired {
     /// Reads and checks the file, with `overrides` on top; those that no longer fit are [`Desired::dropped`].
     pub fn read(path: &Path, overrides: &[Override]) -> Result<Self, DesiredError> {
-        let bytes = std::fs::read(path).map_err(|source| DesiredError::Read {
+        let bytes = read_config(path).map_err(|source| DesiredError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -64,7 +67,7 @@ impl Desired {
             path: path.to_owned(),
             diagnostics: config::parse_bytes(path, error.as_bytes()).err().unwrap_or_default(),
         })?;
-        Ok(Self::on_host(path, text, Timestamp::now(), host::facts())?.with_what_fits(overrides))
+        Ok(Self::on_host(path, text, Timestamp::now(), host::facts(), Quoted::File)?.with_what_fits(overrides))
     }
 
     /// The state with those overrides on top that fit; the others are [`Desired::dropped`].
@@ -85,11 +88,17 @@ impl Desired {
 
     /// Checks a text that came from `path`, for a host of which nothing is known.
     pub fn from_text(path: &Path, text: String, loaded: Timestamp) -> Result<Self, DesiredError> {
-        Self::on_host(path, text, loaded, HostFacts::default())
+        Self::on_host(path, text, loaded, HostFacts::default(), Quoted::File)
     }
 
-    fn on_host(path: &Path, text: String, loaded: Timestamp, host: HostFacts) -> Result<Self, DesiredError> {
-        let (config, warnings) = check(path, &text, &host)?;
+    fn on_host(
+        path: &Path,
+        text: String,
+        loaded: Timestamp,
+        host: HostFacts,
+        quoted: Quoted,
+    ) -> Result<Self, DesiredError> {
+        let (config, warnings) = check(path, &text, &host, quoted)?;
         let trust = trust(path, &Trust::default(), &config)?;
         Ok(Self {
             path: path.to_owned(),
@@ -127,7 +136,8 @@ impl Desired {
             overrides.retain(|earlier| !self.is_about(&earlier.change, &object));
             let undone = self.with_overrides(overrides.clone());
             if let Ok(undone) = undone
-                && check(&self.path, &text, &self.host).is_ok_and(|(config, _)| config == undone.config)
+                && check(&self.path, &text, &self.host, Quoted::Running)
+                    .is_ok_and(|(config, _)| config == undone.config)
             {
                 return Ok(undone);
             }
@@ -145,7 +155,7 @@ impl Desired {
 
     /// The file with another text, without overrides.
     fn with_text(&self, text: String) -> Result<Self, DesiredError> {
-        let mut next = Self::on_host(&self.path, text, self.loaded, self.host.clone())?;
+        let mut next = Self::on_host(&self.path, text, self.loaded, self.host.clone(), Quoted::WouldBe)?;
         next.dropped.clone_from(&self.dropped);
         Ok(next.with_answers(&self.answers))
     }
@@ -153,7 +163,12 @@ impl Desired {
     /// The same file with these overrides on top.
     fn with_overrides(&self, overrides: Vec<Override>) -> Result<Self, DesiredError> {
         let running = apply_all(&self.text, &overrides, self)?;
-        let (config, warnings) = check(&self.path, &running, &self.host)?;
+        let (config, warnings) = match (overrides.as_slice(), self.overrides.as_slice()) {
+            // The file alone, as it was checked: a large one takes seconds.
+            ([], []) => (self.config.clone(), self.warnings.clone()),
+            ([], _) => check(&self.path, &running, &self.host, Quoted::File)?,
+            _ => check(&self.path, &running, &self.host, Quoted::Running)?,
+        };
         let (config, name_findings) = expand(config, &self.answers);
         Ok(Self {
             trust: trust(&self.path, &self.trust, &config)?,
@@ -225,7 +240,33 @@ fn trust(path: &Path, known: &Trust, config: &Config) -> Result<Trust, DesiredEr
     })
 }
 
-fn check(path: &Path, text: &str, host: &HostFacts) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
+/// What the lines are that a finding quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quoted {
+    /// They stand in the file.
+    File,
+    /// They would stand there after a change.
+    WouldBe,
+    /// What runs: the file with the overrides on top.
+    Running,
+}
+
+impl Quoted {
+    fn label(self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::File => path.to_string(),
+            Self::WouldBe => format!("{path} as it would be"),
+            Self::Running => format!("{path} with the runtime changes"),
+        }
+    }
+}
+
+fn would_break(would_be: String) -> impl FnOnce(Vec<Diagnostic>) -> DesiredError {
+    |diagnostics| DesiredError::WouldBreak { would_be, diagnostics }
+}
+
+fn check(path: &Path, text: &str, host: &HostFacts, quoted: Quoted) -> Result<(Config, Vec<Diagnostic>), DesiredError> {
     let look = |file: &Path| {
         let restart = "the running agent reaches only what it was started with (docs/running.md): restart it";
         look_at_roots(file).map_err(|why| {
@@ -236,11 +277,19 @@ fn check(path: &Path, text: &str, host: &HostFacts) -> Result<(Config, Vec<Diagn
             }
         })
     };
-    let (config, mut found) =
-        config::parse_looking(path, text, &look, host).map_err(|diagnostics| DesiredError::Check {
+    let checked = |label: &Path| config::parse_looking(label, text, &look, host);
+    let label = quoted.label(path);
+    let (config, mut found) = match quoted {
+        Quoted::File => checked(path).map_err(|diagnostics| DesiredError::Check {
             path: path.to_owned(),
             diagnostics,
-        })?;
+        }),
+        // Without an error it is what will stand in the file.
+        Quoted::WouldBe => checked(path)
+            .or_else(|_| checked(Path::new(&label)))
+            .map_err(would_break(label)),
+        Quoted::Running => checked(Path::new(&label)).map_err(would_break(label)),
+    }?;
     // Hints are for those who write the file: 'xlb check' has them.
     found.retain(|one| one.severity != Severity::Hint);
     Ok((config, found))

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admin::{Admin, Caller};
+use super::desired::read_config;
 
 /// A writer that is silent for this long has finished.
 const QUIET: Duration = Duration::from_millis(150);
@@ -117,7 +118,7 @@ impl Follower {
     /// What the file holds, unless that is known.
     async fn news(&mut self) -> Option<Refused> {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || fs::read(path)).await.ok()?;
+        let read = tokio::task::spawn_blocking(move || read_config(&path)).await.ok()?;
         let found = match read {
             Ok(bytes) => Refused::Text(bytes),
             Err(error) => Refused::Unreadable(error.kind()),

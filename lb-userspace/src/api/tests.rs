@@ -628,6 +628,58 @@ async fn a_change_that_the_check_refuses_is_not_made() {
     assert_eq!(refused.code, ErrorCode::BadConfig);
     assert!(agent.reached().is_empty());
     assert_eq!(agent.text(), CONFIG);
+    // What is quoted does not stand in the file; what was only a warning is not why.
+    let file = agent.config();
+    let file = file.display();
+    let first = format!("the change would leave {file} as it would be with 1 error\n");
+    assert!(refused.message.starts_with(&first), "{}", refused.message);
+    assert!(
+        refused.message.contains(&format!("{file} as it would be:24:10\n")),
+        "{}",
+        refused.message
+    );
+    assert!(
+        refused.message.ends_with("\nnothing was changed"),
+        "{}",
+        refused.message
+    );
+    assert!(!refused.message.contains("warning"), "{}", refused.message);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_answered_with_what_the_check_says_of_it_and_of_nothing_else() {
+    let agent = Agent::start(Plays::Well);
+    let codes = |changed: &Changed| -> Vec<String> { changed.warnings.iter().map(|one| one.code.clone()).collect() };
+    let six = agent.add(backend_at("2001:db8::20")).await.expect("added");
+    assert_eq!(codes(&six), ["XLB0306"]);
+    let place = format!("{}:22: ", agent.config().display());
+    assert!(six.warnings[0].message.starts_with(&place), "{:?}", six.warnings);
+    let other = agent.patch("/v1/services/dns/backends/d", json!({"weight": 7})).await;
+    assert_eq!(codes(&other.expect("set")), [""; 0]);
+    let sibling = agent.patch("/v1/services/web/backends/a", json!({"weight": 7})).await;
+    assert_eq!(codes(&sibling.expect("set")), [""; 0]);
+    let mut again = backend_at("2001:db8::21");
+    again.runtime = true;
+    let again = agent.add(again).await.expect("added");
+    assert_eq!(codes(&again), ["XLB0306"]);
+    assert!(
+        again.warnings[0].message.contains(" with the runtime changes:"),
+        "{:?}",
+        again.warnings
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_changes_nothing_does_not_say_that_it_was_saved() {
+    let agent = Agent::start(Plays::Well);
+    let same = agent.patch("/v1/services/web/backends/10.0.0.12%3A9000", json!({"weight": 50}));
+    let said = same.await.expect("set").message;
+    let file = agent.config();
+    let wanted = format!(
+        "is as before: weight 50; {} says so already and was not written",
+        file.display()
+    );
+    assert!(said.contains(&wanted), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

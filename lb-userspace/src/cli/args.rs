@@ -115,7 +115,7 @@ pub enum LogFormat {
 /// `xlb check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Config file
+    /// Config file; -: standard input
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG, env = "XLB_CONFIG")]
     pub config: PathBuf,
     /// Format of the answer

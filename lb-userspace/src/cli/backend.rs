@@ -99,7 +99,13 @@ pub(super) fn print(changed: &Changed, args: &ChangeArgs) -> Result<Exit, CliErr
 pub(super) fn warn(changed: &Changed) {
     for warning in &changed.warnings {
         let next = warning.next.as_ref().map(|next| format!("\n  next: {next}"));
-        output::note(&format!("warning: {}{}", warning.message, next.unwrap_or_default()));
+        let code = Some(&warning.code).filter(|code| code.starts_with("XLB"));
+        let code = code.map(|code| format!("[{code}]")).unwrap_or_default();
+        output::note(&format!(
+            "warning{code}: {}{}",
+            warning.message,
+            next.unwrap_or_default()
+        ));
     }
 }
 

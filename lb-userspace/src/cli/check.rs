@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::args::{CheckArgs, Format};
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::agent::{DesiredError, address_view};
+use crate::agent::{DesiredError, address_view, read_all, read_config};
 use crate::config::{self, Config, Diagnostic};
 use crate::health::{Trust, look_at_roots};
 use crate::host;
@@ -90,7 +90,12 @@ fn look(args: &CheckArgs) -> CheckView {
         silenced: Vec::new(),
         addresses: Vec::new(),
     };
-    let bytes = match std::fs::read(path) {
+    let read = if path.as_os_str() == "-" {
+        read_all(std::io::stdin().lock())
+    } else {
+        read_config(path)
+    };
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(source) => {
             let path = path.clone();

@@ -100,7 +100,7 @@ impl Admin {
         let next = held.numbered(next.map_err(|error| desired_error(&error, &current))?);
         let generation = self.put(&current, &next).await?;
         let (backend, done) = change.describe(&current, &next);
-        let (stored, kept) = self.stored(store, &next);
+        let (stored, kept) = self.stored(store, &current, &next);
         let object = match &backend {
             Some(backend) => format!("{}/{backend}", change.service()),
             None => change.service().to_owned(),
@@ -110,6 +110,7 @@ impl Admin {
         let before = taken_out(&current);
         let mut warnings = taken_out(&next);
         warnings.retain(|warning| !before.contains(warning));
+        warnings.extend(next.warnings_after(&change, backend.as_deref(), &current, &warnings));
         held.desired = next;
         Ok(Changed {
             service: change.service().to_owned(),
@@ -123,11 +124,16 @@ impl Admin {
     }
 
     /// Where a change stands, for programs and for people.
-    fn stored(&self, store: Store, next: &Desired) -> (String, String) {
+    fn stored(&self, store: Store, current: &Desired, next: &Desired) -> (String, String) {
         match store {
             Store::File => {
                 let path = next.path.display().to_string();
-                (path.clone(), format!("saved in {path}"))
+                let kept = if next.text == current.text {
+                    format!("{path} says so already and was not written")
+                } else {
+                    format!("saved in {path}")
+                };
+                (path, kept)
             }
             Store::Runtime => {
                 let ends = match self.not_kept() {

@@ -48,13 +48,20 @@ pub(super) fn desired_error(error: &DesiredError, current: &Desired) -> ApiError
         DesiredError::Change(_)
         | DesiredError::Read { .. }
         | DesiredError::Check { .. }
+        | DesiredError::WouldBreak { .. }
         | DesiredError::Trust { .. } => (ErrorCode::BadConfig, None),
     };
     ApiError {
         code,
-        message: format!("{error}; nothing was changed"),
+        message: unchanged(&error.to_string()),
         next,
     }
+}
+
+/// With what became of it: behind a quoted line on a line of its own.
+fn unchanged(error: &str) -> String {
+    let end = if error.contains('\n') { "\n" } else { "; " };
+    format!("{error}{end}nothing was changed")
 }
 
 pub(super) fn stage_error(error: &StageError, undone: &str) -> ApiError {

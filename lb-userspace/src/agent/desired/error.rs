@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::write_back::WriteBackError;
-use crate::config::{Diagnostic, Severity};
+use crate::config::{Diagnostic, Severity, many};
 use crate::health::TrustError;
 
 /// Why there is no desired state.
@@ -18,11 +18,19 @@ pub enum DesiredError {
         source: std::io::Error,
     },
     /// The check found errors.
-    #[error("config {}: {} error(s)\n{}", path.display(), errors(diagnostics).count(), rendered(diagnostics))]
+    #[error("config {}: {}\n{}", path.display(), many(errors(diagnostics).count(), "error"), rendered(diagnostics.iter()))]
     Check {
         /// The file.
         path: PathBuf,
         /// Everything it found.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// The config that a change would make has errors.
+    #[error("the change would leave {would_be} with {}\n{}", many(errors(diagnostics).count(), "error"), rendered(errors(diagnostics)))]
+    WouldBreak {
+        /// The file as it would be: what is quoted does not stand in it.
+        would_be: String,
+        /// What the check found.
         diagnostics: Vec<Diagnostic>,
     },
     /// What an HTTPS check should believe cannot be used.
@@ -59,7 +67,7 @@ fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
     diagnostics.iter().filter(|found| found.severity == Severity::Error)
 }
 
-fn rendered(diagnostics: &[Diagnostic]) -> String {
-    let each: Vec<&str> = diagnostics.iter().map(|found| found.rendered.trim_end()).collect();
+fn rendered<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> String {
+    let each: Vec<&str> = diagnostics.map(|found| found.rendered.trim_end()).collect();
     each.join("\n")
 }
