@@ -2,7 +2,7 @@
 //! test, and the bare map operations that its cost is compared with. A second object; never shipped, never attached.
 //!
 //! On the host this is an empty binary, as `src/main.rs` is.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod program;

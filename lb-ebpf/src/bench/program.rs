@@ -85,7 +85,26 @@ fn restore<const AT: usize, const N: usize>(ctx: *mut xdp_md, own: &[u64; N]) ->
         // SAFETY: `words` has checked the bounds; a frame begins at a multiple of 8 in its page.
         unsafe { to.add(at).write(word) };
     }
+    settle();
     Some(())
+}
+
+/// Waits until the frame stands in the cache. A frame off a wire does; one that was just written is still in the store
+/// buffer, and a field that lies across two of its words would be read only when both have left it: a stall of this
+/// loop's making, in the program that is measured. A locked operation waits for them, in every loop alike.
+#[inline(always)]
+fn settle() {
+    let Some(walk) = bench_walk.get_ptr_mut(0) else { return };
+    // SAFETY: one CPU runs the benchmark.
+    let good = unsafe { &raw mut (*walk).good };
+    // SAFETY: the operation adds nothing to a valid aligned word.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({good} + 0) += {nothing}",
+            good = in(reg) good,
+            nothing = in(reg) 0_u64,
+        );
+    }
 }
 
 /// Index of this turn's connection.

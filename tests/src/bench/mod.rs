@@ -9,6 +9,8 @@ mod machine;
 mod packets;
 mod program;
 mod report;
+mod traffic;
+mod ways;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,8 @@ pub enum Bench {
     Program,
     /// Live frames over veth at full speed.
     Packets,
+    /// Real connections, one row per way to balance.
+    Traffic,
 }
 
 /// How long a benchmark may take.
@@ -34,11 +38,36 @@ pub enum Effort {
     Quick,
 }
 
+/// Which of a benchmark's groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Groups {
+    /// All.
+    #[default]
+    All,
+    /// Those whose name holds this text: for work on one of them.
+    Holding(String),
+}
+
+impl Groups {
+    /// Says which group begins; false where it was not asked for.
+    fn begin(&self, group: &str) -> bool {
+        let is_asked = match self {
+            Self::All => true,
+            Self::Holding(text) => group.contains(text),
+        };
+        if is_asked {
+            eprintln!("{group}");
+        }
+        is_asked
+    }
+}
+
 /// Runs a benchmark, prints its table and writes its JSON document.
-pub fn run(bench: Bench, effort: Effort, json: Option<PathBuf>) -> Result<()> {
+pub fn run(bench: Bench, effort: Effort, groups: Groups, json: Option<PathBuf>) -> Result<()> {
     let report = match bench {
-        Bench::Program => program::run(effort)?,
+        Bench::Program => program::run(effort, groups)?,
         Bench::Packets => packets::run(effort)?,
+        Bench::Traffic => traffic::run(effort)?,
     };
     print!("{report}");
     if let Some(path) = json {

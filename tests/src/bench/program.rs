@@ -3,17 +3,17 @@
 //! Every timed run is checked: each packet must have met the fate it was to meet, by the program's own counters, and the
 //! last one's checksums are judged by etherparse.
 
-use crate::model::Reason;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_common::abi::BackendStats;
 use lb_common::bench::names;
 
-use super::Effort;
 use super::case::{self, Case, Stage};
 use super::driver::{Driver, Frames, Loop, Room};
 use super::report::{Bar, Limit, Report, Row, Unit};
+use super::{Effort, Groups};
 use crate::interpreter::packets;
 use crate::kernel::{Kernel, Lab, Object, Sizes, action, pin_to_cpu};
+use crate::model::Reason;
 use crate::model::sample::{DNS, FAMILIES, Family, GATE, TIME, WEB};
 use crate::packets::{hex, oracle};
 
@@ -25,6 +25,7 @@ struct Bench {
     kernel: Kernel,
     driver: Driver,
     effort: Effort,
+    groups: Groups,
     report: Report,
 }
 
@@ -68,7 +69,7 @@ enum Fate {
 }
 
 /// Runs it.
-pub(super) fn run(effort: Effort) -> Result<Report> {
+pub(super) fn run(effort: Effort, groups: Groups) -> Result<Report> {
     let mut report = Report::new("program");
     counts(&mut report)?;
     pin_to_cpu(0)?;
@@ -91,6 +92,7 @@ pub(super) fn run(effort: Effort) -> Result<Report> {
         kernel,
         driver,
         effort,
+        groups,
         report,
     };
     bench.sizes(connections)?;
@@ -244,7 +246,9 @@ impl Bench {
     /// Packets that need no connection.
     fn singles(&mut self) -> Result<()> {
         let group = "packets without a connection";
-        eprintln!("{group}");
+        if !self.groups.begin(group) {
+            return Ok(());
+        }
         let bare = {
             let case = Case {
                 family: Family::V4,
@@ -366,7 +370,9 @@ impl Bench {
     /// Each packet of a handshake, connections that never were before.
     fn handshake(&mut self, case: Case) -> Result<()> {
         let group = format!("new connection, {}", case.name());
-        eprintln!("{group}");
+        if !self.groups.begin(&group) {
+            return Ok(());
+        }
         let (flows, rounds) = match self.effort {
             Effort::Full => (1 << 16, 7),
             Effort::Quick => (10_000, 2),
@@ -408,7 +414,9 @@ impl Bench {
     /// Packets of established connections, both ways, walked in random order.
     fn established(&mut self, case: Case, flows: u32) -> Result<()> {
         let group = format!("established, {}, {flows} flows", case.name());
-        eprintln!("{group}");
+        if !self.groups.begin(&group) {
+            return Ok(());
+        }
         let numbers = shuffled(flows);
         let opened = self.open(case, &numbers, 1 << 16)?;
         let lab = self.lab;

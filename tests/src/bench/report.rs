@@ -25,6 +25,14 @@ pub enum Unit {
     Instructions,
     /// A number of something.
     Count,
+    /// A second; more is better.
+    PerSecond,
+    /// Mebibytes a second; more is better.
+    MegabytesPerSecond,
+    /// Microseconds.
+    Microseconds,
+    /// Seconds.
+    Seconds,
 }
 
 impl Unit {
@@ -34,6 +42,10 @@ impl Unit {
             Self::Bytes => "bytes",
             Self::Instructions => "insns",
             Self::Count => "",
+            Self::PerSecond => "/s",
+            Self::MegabytesPerSecond => "MiB/s",
+            Self::Microseconds => "us",
+            Self::Seconds => "s",
         }
     }
 }
@@ -103,6 +115,19 @@ impl Row {
     pub fn median(&self) -> f64 {
         median(&self.samples).unwrap_or(f64::NAN) - median(&self.around).unwrap_or(0.0)
     }
+}
+
+/// Median of the ratios of two rows within each round: for rows that take turns.
+#[must_use]
+pub(super) fn paired(report: &Report, group: &str, name: &str, baseline: &str) -> Option<f64> {
+    let (row, baseline) = (report.row(group, name)?, report.row(group, baseline)?);
+    let ratios: Vec<f64> = row
+        .samples
+        .iter()
+        .zip(&baseline.samples)
+        .map(|(value, base)| value / base)
+        .collect();
+    median(&ratios)
 }
 
 fn minimum(samples: &[f64]) -> Option<f64> {
@@ -322,6 +347,16 @@ mod tests {
         assert_eq!(report.ratio(&report.rows[1]), Some(1.5));
         assert_eq!(report.median_ratio(&report.rows[1]), Some(100.0 / 41.0));
         assert_eq!(report.ratio(&report.rows[0]), None);
+    }
+
+    #[test]
+    fn paired_ratios_are_within_a_round() {
+        let report = report(vec![
+            row("direct", &[100.0, 50.0, 10.0], None),
+            row("xlb", &[90.0, 50.0, 8.0], Some("direct")),
+        ]);
+        assert_eq!(paired(&report, "g", "xlb", "direct"), Some(0.9));
+        assert_eq!(paired(&report, "g", "xlb", "nobody"), None);
     }
 
     #[test]

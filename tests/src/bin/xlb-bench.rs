@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xlb_tests::bench::{self, Bench, Effort};
+use xlb_tests::bench::{self, Bench, Effort, Groups};
 
 #[derive(Parser)]
 #[command(
@@ -20,9 +20,17 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Nanoseconds a packet through the loaded program, beside bare map operations of the same run
-    Program(Options),
+    Program {
+        #[command(flatten)]
+        options: Options,
+        /// Only groups of rows whose name holds this text
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
     /// Live frames over veth at full speed on one core, against nftables and the least that forwarding is
     Packets(Options),
+    /// Connections, requests, throughput and latency of real peers: direct, xlb, nftables, HAProxy, nginx stream
+    Traffic(Options),
     /// Two documents side by side
     Compare {
         /// The earlier document
@@ -44,8 +52,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Program(options) => run(Bench::Program, options),
-        Command::Packets(options) => run(Bench::Packets, options),
+        Command::Program { options, only } => run(Bench::Program, options, only.map_or(Groups::All, Groups::Holding)),
+        Command::Packets(options) => run(Bench::Packets, options, Groups::All),
+        Command::Traffic(options) => run(Bench::Traffic, options, Groups::All),
         Command::Compare { before, after } => bench::compare(&before, &after),
     };
     match outcome {
@@ -57,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(bench: Bench, options: Options) -> anyhow::Result<()> {
+fn run(bench: Bench, options: Options, groups: Groups) -> anyhow::Result<()> {
     let effort = if options.quick { Effort::Quick } else { Effort::Full };
-    bench::run(bench, effort, options.json)
+    bench::run(bench, effort, groups, options.json)
 }

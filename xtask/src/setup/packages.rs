@@ -66,6 +66,21 @@ pub(crate) const TOOLS: &[Tool] = &[
         service: Some("nginx"),
         ..tool("nginx", "nginx", "real web servers on the backends' internal ports")
     },
+    tool(
+        "/usr/lib/nginx/modules/ngx_stream_module.so",
+        "libnginx-mod-stream",
+        "nginx as a balancer, to be compared with",
+    ),
+    Tool {
+        service: Some("haproxy"),
+        ..tool("haproxy", "haproxy", "another balancer to be compared with")
+    },
+    tool("wrk", "wrk", "connections and requests as fast as they go"),
+    tool(
+        "h2load",
+        "nghttp2-client",
+        "requests at a fixed rate, and how long each took",
+    ),
     tool("/usr/bin/python3", "python3", "runs scapy"),
     tool("/usr/bin/scapy", "python3-scapy", "an independent judge of checksums"),
     tool("tcpdump", "tcpdump", "captures on each side of the balancer"),

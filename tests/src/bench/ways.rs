@@ -1,0 +1,195 @@
+//! The ways to balance that `bench traffic` puts side by side, each started and stopped in the balancer's namespace.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::traffic::{SERVER_PORT, server_address, wait_for_answer};
+use crate::agent::Agent;
+use crate::client::backends;
+use crate::config_text::ServiceText;
+use crate::process::{Process, run as run_command};
+use crate::topology::{SNAT4, Topology, VIP4};
+
+const PORT: u16 = 80;
+
+/// A way from the client to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The balancer's kernel routes; the client knows the server.
+    Direct,
+    FullNat,
+    Gateway,
+    Nftables,
+    Haproxy,
+    NginxStream,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Direct,
+        Self::FullNat,
+        Self::Gateway,
+        Self::Nftables,
+        Self::Haproxy,
+        Self::NginxStream,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::FullNat => "xlb full_nat",
+            Self::Gateway => "xlb gateway",
+            Self::Nftables => "nftables DNAT and SNAT",
+            Self::Haproxy => "HAProxy, TCP mode",
+            Self::NginxStream => "nginx stream",
+        }
+    }
+}
+
+/// A way that carries traffic. Dropping it takes it away again.
+pub(super) struct Running<'a> {
+    topology: &'a Topology,
+    way: Way,
+    target: Ipv4Addr,
+    what: What,
+}
+
+enum What {
+    Kernel,
+    Agent(Box<Agent>),
+    Rules,
+    Proxy(Process),
+}
+
+impl<'a> Running<'a> {
+    /// Starts it and waits for the first answer.
+    pub(super) fn start(topology: &'a Topology, way: Way) -> Result<Self> {
+        let server = server_address(topology)?;
+        let what = match way {
+            Way::Direct => What::Kernel,
+            Way::FullNat => What::Agent(agent(topology, "full_nat", server)?.into()),
+            Way::Gateway => What::Agent(agent(topology, "gateway", server)?.into()),
+            Way::Nftables => {
+                nft(
+                    topology,
+                    &format!(
+                        "table ip balance {{\n chain pre {{ type nat hook prerouting priority dstnat; ip daddr {VIP4} tcp dport \
+                         {PORT} dnat to {server}:{SERVER_PORT}; }}\n chain post {{ type nat hook postrouting priority srcnat; \
+                         oifname \"back0\" snat to {SNAT4}; }}\n}}\n"
+                    ),
+                )?;
+                What::Rules
+            }
+            Way::Haproxy => proxy(topology, "haproxy", &haproxy_config(server))?,
+            Way::NginxStream => proxy(topology, "nginx", &nginx_config(topology, server))?,
+        };
+        let running = Self {
+            topology,
+            way,
+            target: if way == Way::Direct { server } else { VIP4 },
+            what,
+        };
+        let answer = wait_for_answer(&topology.client, running.target(), running.port());
+        match &running.what {
+            What::Proxy(process) => answer.with_context(|| process.output())?,
+            _ => answer?,
+        }
+        Ok(running)
+    }
+
+    /// Where the client connects to.
+    pub(super) fn target(&self) -> IpAddr {
+        self.target.into()
+    }
+
+    /// And on which port.
+    pub(super) fn port(&self) -> u16 {
+        if self.way == Way::Direct { SERVER_PORT } else { PORT }
+    }
+
+    /// That xlb, and not the kernel, carried what was measured.
+    pub(super) fn check(&self) -> Result<()> {
+        let What::Agent(agent) = &self.what else { return Ok(()) };
+        let status = agent.client().status()?;
+        let forwarded: u64 = backends(&status)
+            .iter()
+            .map(|backend| backend.counter("packets_in"))
+            .sum();
+        ensure!(
+            forwarded > 1_000,
+            "xlb forwarded only {forwarded} packets:\n{}",
+            agent.client().evidence()
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        match &mut self.what {
+            What::Kernel | What::Agent(_) => {}
+            What::Rules => {
+                let _ = nft(self.topology, "delete table ip balance\n");
+            }
+            What::Proxy(process) => {
+                let _ = process.terminate();
+                let _ = vip(self.topology, "del");
+            }
+        }
+    }
+}
+
+fn agent(topology: &Topology, mode: &str, server: Ipv4Addr) -> Result<Agent> {
+    let service = ServiceText::v4("web", "tcp", PORT)
+        .key("mode", &format!("\"{mode}\""))
+        .backend("server", server, SERVER_PORT);
+    let agent = Agent::start(topology, service.text())?;
+    agent.client().wait_all_up()?;
+    Ok(agent)
+}
+
+/// Rules of the balancer's kernel.
+fn nft(topology: &Topology, rules: &str) -> Result<()> {
+    let path = topology.room.file("rules.nft");
+    fs::write(&path, rules).with_context(|| format!("write {}", path.display()))?;
+    run_command(topology.balancer.command("nft").arg("-f").arg(&path)).map(drop)
+}
+
+/// A proxy needs the VIP on the balancer itself.
+fn vip(topology: &Topology, what: &str) -> Result<()> {
+    topology.balancer.ip(&format!("addr {what} {VIP4}/32 dev lo\n"))
+}
+
+fn proxy(topology: &Topology, program: &str, config: &str) -> Result<What> {
+    vip(topology, "add")?;
+    let room = &topology.room;
+    let path = room.file(&format!("{program}-balancer.conf"));
+    fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
+    let mut command = topology.balancer.command(program);
+    match program {
+        "haproxy" => command.arg("-f").arg(&path),
+        _ => command.arg("-e").arg(room.file("stream.err")).arg("-c").arg(&path),
+    };
+    let log = room.file(&format!("{program}-balancer.log"));
+    Ok(What::Proxy(Process::start(program, &mut command, &log)?))
+}
+
+fn haproxy_config(server: Ipv4Addr) -> String {
+    format!(
+        "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         listen web\n  bind {VIP4}:{PORT}\n  server server {server}:{SERVER_PORT}\n"
+    )
+}
+
+fn nginx_config(topology: &Topology, server: Ipv4Addr) -> String {
+    let room = &topology.room;
+    format!(
+        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nuser root;\nworker_processes auto;\n\
+         pid {};\nerror_log {} warn;\nevents {{ worker_connections 4096; }}\nstream {{\n \
+         server {{ listen {VIP4}:{PORT} reuseport backlog=4096; proxy_pass {server}:{SERVER_PORT}; }}\n}}\n",
+        room.file("stream.pid").display(),
+        room.file("stream.log").display()
+    )
+}
