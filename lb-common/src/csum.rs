@@ -70,7 +70,9 @@ impl Sum {
 #[inline(always)]
 #[must_use]
 pub const fn apply(check: u16, delta: u16) -> u16 {
-    !Sum::new().add(!check).add(delta).fold()
+    // Two words have one carry at most, and its addition carries no further: the largest sum is 0xffff + 0xffff.
+    let sum = (!check as u32).wrapping_add(delta as u32);
+    !(sum.wrapping_add(sum >> 16) as u16)
 }
 
 /// [`apply`] for UDP: a computed 0 is sent as 0xffff (RFC 768). The caller keeps a 0 that came in.

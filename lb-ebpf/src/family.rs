@@ -13,8 +13,8 @@ use lb_common::{
 };
 
 use crate::{
-    flow::{EntryValue, Flow, Hint, Life},
-    packet::MacWords,
+    flow::{EntryValue, Flow, Life, Tail, Words4, Words6},
+    packet::{MacWords, Offset, Packet},
 };
 
 /// One IP family.
@@ -27,6 +27,8 @@ pub trait Family: Sized {
     type Key: Copy + Eq;
     /// Value of the flow tables.
     type Value: EntryValue;
+    /// Source and destination address as they follow each other in a header and in a flow's value.
+    type Pair: Copy;
     /// Item of the sweep queue.
     type SweepItem: Copy;
 
@@ -55,14 +57,16 @@ pub trait Family: Sized {
     fn protocol(key: &Self::Key) -> u8;
     /// The tag that a value under this key must carry.
     fn tag(key: &Self::Key) -> u32;
-    /// Map value to flow.
-    fn unpack(value: &Self::Value) -> Flow<Self::Addr>;
-    /// [`Self::unpack`] into memory that is not the stack.
+    /// Map value to flow, in memory that is not the stack.
     fn unpack_into(value: &Self::Value, flow: &mut Flow<Self::Addr>);
     /// The part that says how the connection is doing, and the key's tag.
     fn life(value: &Self::Value) -> (Life, u32);
-    /// The part that the fast path asks first.
-    fn hint(value: &Self::Value) -> Hint;
+    /// The addresses to write.
+    fn pair(value: &Self::Value) -> Self::Pair;
+    /// The words behind the addresses, alike in both families.
+    fn tail(value: &Self::Value) -> &Tail;
+    /// Writes both addresses of a packet without options.
+    fn put_pair<P: Packet>(packet: &mut P, pair: Self::Pair) -> Option<()>;
     /// Key of the other direction's entry.
     fn peer_key(value: &Self::Value, protocol: u8, key: &mut Self::Key);
     /// Flow to map value.
@@ -103,20 +107,16 @@ pub struct V4;
 pub struct V6;
 
 macro_rules! flow_tables {
-    ($key:ident, $value:ident, $item:ident) => {
+    ($key:ident, $value:ident, $words:ident, $item:ident) => {
         type Key = $key;
         type Value = $value;
         type SweepItem = $item;
 
         #[inline(always)]
         fn key(src: Self::Addr, dst: Self::Addr, src_port: u16, dst_port: u16, protocol: u8) -> $key {
-            $key {
-                src: Self::to_wire(src),
-                dst: Self::to_wire(dst),
-                src_port,
-                dst_port,
-                protocol: protocol as u32,
-            }
+            // Whole words: what is stored in halves and then hashed in words waits for the store buffer.
+            let ports = src_port as u64 | (dst_port as u64) << 16 | (protocol as u64) << 32;
+            bytemuck::cast(Self::key_words(src, dst, ports))
         }
 
         #[inline(always)]
@@ -133,31 +133,6 @@ macro_rules! flow_tables {
                 key.dst_port,
                 key.protocol as u8,
             )
-        }
-
-        #[inline(always)]
-        fn unpack(value: &$value) -> Flow<Self::Addr> {
-            Flow {
-                conn_id: value.conn_id,
-                new_src: Self::from_wire(&value.new_src),
-                new_dst: Self::from_wire(&value.new_dst),
-                new_src_port: value.new_src_port,
-                new_dst_port: value.new_dst_port,
-                l3_delta: value.l3_delta,
-                l4_delta: value.l4_delta,
-                last_seen: value.last_seen,
-                backend_id: value.backend_id,
-                peer_mac: MacWords::of(&value.peer_mac),
-                own_mac: MacWords::of(&value.own_mac),
-                ifindex: value.ifindex,
-                direction: value.direction,
-                tcp_seen: value.tcp_seen,
-                mode: value.mode,
-                flags: value.flags,
-                backend_isn: value.backend_isn,
-                created: value.created,
-                key_tag: value.key_tag,
-            }
         }
 
         #[inline(always)]
@@ -220,11 +195,15 @@ macro_rules! flow_tables {
         }
 
         #[inline(always)]
-        fn hint(value: &$value) -> Hint {
-            Hint {
-                backend_id: value.backend_id,
-                direction: value.direction,
-            }
+        fn tail(value: &$value) -> &Tail {
+            let words: &$words = bytemuck::cast_ref(value);
+            &words.tail
+        }
+
+        #[inline(always)]
+        fn pair(value: &$value) -> Self::Pair {
+            let words: &$words = bytemuck::cast_ref(value);
+            words.pair
         }
 
         #[inline(always)]
@@ -248,9 +227,30 @@ macro_rules! flow_tables {
     };
 }
 
+impl V4 {
+    #[inline(always)]
+    fn key_words(src: [u8; 4], dst: [u8; 4], ports: u64) -> [u64; 2] {
+        [hash::word4(src) as u64 | (hash::word4(dst) as u64) << 32, ports]
+    }
+}
+
+impl V6 {
+    #[inline(always)]
+    fn key_words(src: [u64; 2], dst: [u64; 2], ports: u64) -> [u64; 5] {
+        [src[0], src[1], dst[0], dst[1], ports]
+    }
+}
+
 impl Family for V4 {
     type Wire = [u8; 4];
     type Addr = [u8; 4];
+    type Pair = u64;
+
+    #[inline(always)]
+    fn put_pair<P: Packet>(packet: &mut P, pair: u64) -> Option<()> {
+        *packet.get_mut::<[u8; 8]>(Offset::IP.plus(12))? = pair.to_ne_bytes();
+        Some(())
+    }
 
     #[inline(always)]
     fn from_wire(wire: &[u8; 4]) -> [u8; 4] {
@@ -272,7 +272,7 @@ impl Family for V4 {
         hash::word4(addr)
     }
 
-    flow_tables!(FlowKey4, FlowValue4, SweepItem4);
+    flow_tables!(FlowKey4, FlowValue4, Words4, SweepItem4);
 
     #[inline(always)]
     fn mapped(addr: [u8; 4]) -> Addr {
@@ -314,6 +314,16 @@ impl Family for V4 {
 impl Family for V6 {
     type Wire = [u8; 16];
     type Addr = [u64; 2];
+    type Pair = [u64; 4];
+
+    #[inline(always)]
+    fn put_pair<P: Packet>(packet: &mut P, [a, b, c, d]: [u64; 4]) -> Option<()> {
+        *packet.get_mut::<[u8; 8]>(Offset::IP.plus(8))? = a.to_ne_bytes();
+        *packet.get_mut::<[u8; 8]>(Offset::IP.plus(16))? = b.to_ne_bytes();
+        *packet.get_mut::<[u8; 8]>(Offset::IP.plus(24))? = c.to_ne_bytes();
+        *packet.get_mut::<[u8; 8]>(Offset::IP.plus(32))? = d.to_ne_bytes();
+        Some(())
+    }
 
     #[inline(always)]
     fn from_wire(wire: &[u8; 16]) -> [u64; 2] {
@@ -340,7 +350,7 @@ impl Family for V6 {
         folded as u32 ^ (folded >> 32) as u32
     }
 
-    flow_tables!(FlowKey6, FlowValue6, SweepItem6);
+    flow_tables!(FlowKey6, FlowValue6, Words6, SweepItem6);
 
     #[inline(always)]
     fn mapped(addr: [u64; 2]) -> Addr {

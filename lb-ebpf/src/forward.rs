@@ -8,7 +8,7 @@ use lb_common::{
 
 use crate::{
     family::V6,
-    flow::{Entry, Flow},
+    flow::Entry,
     packet::{MacWords, Packet},
     parse::{Facts, L4},
     rewrite::{Macs, Rewrite, rewrite},
@@ -66,19 +66,6 @@ const fn is_v6<F: Rewrite>() -> bool {
 /// Towards the backend.
 #[inline(always)]
 pub fn to_backend<F: Rewrite, P: Packet>(packet: &mut P, work: &Work<F>, backend: &Backend) -> Verdict {
-    to_backend_parts::<F, P>(packet, &work.facts, work.l4, &work.flow, backend, work.ingress.ifindex)
-}
-
-/// [`to_backend`] of the fast path.
-#[inline(always)]
-pub fn to_backend_parts<F: Rewrite, P: Packet>(
-    packet: &mut P,
-    facts: &Facts<F>,
-    l4: L4,
-    flow: &Flow<F::Addr>,
-    backend: &Backend,
-    ingress_ifindex: u32,
-) -> Verdict {
     if backend.hop_flags & hop_flag::VALID == 0 {
         return Verdict::drop(DropReason::NoNeighbour);
     }
@@ -86,9 +73,13 @@ pub fn to_backend_parts<F: Rewrite, P: Packet>(
         dst: MacWords::of(&backend.hop_dst_mac),
         src: MacWords::of(&backend.hop_src_mac),
     };
-    let way = way(backend.hop_ifindex, backend.hop_flags & hop_flag::TX, ingress_ifindex);
-    match rewrite::<F, P>(packet, facts, l4, flow, macs) {
-        Ok(()) => Verdict::to_backend(flow.backend_id, way),
+    let way = way(
+        backend.hop_ifindex,
+        backend.hop_flags & hop_flag::TX,
+        work.ingress.ifindex,
+    );
+    match rewrite::<F, P>(packet, &work.facts, work.l4, &work.flow, macs) {
+        Ok(()) => Verdict::to_backend(work.flow.backend_id, way),
         Err(reason) => Verdict::drop(reason),
     }
 }
@@ -96,24 +87,13 @@ pub fn to_backend_parts<F: Rewrite, P: Packet>(
 /// Towards the client.
 #[inline(always)]
 pub fn to_client<F: Rewrite, P: Packet>(packet: &mut P, work: &Work<F>) -> Verdict {
-    to_client_parts::<F, P>(packet, &work.facts, work.l4, &work.flow, work.ingress.ifindex)
-}
-
-/// [`to_client`] of the fast path.
-#[inline(always)]
-pub fn to_client_parts<F: Rewrite, P: Packet>(
-    packet: &mut P,
-    facts: &Facts<F>,
-    l4: L4,
-    flow: &Flow<F::Addr>,
-    ingress_ifindex: u32,
-) -> Verdict {
+    let flow = &work.flow;
     let macs = Macs {
         dst: flow.peer_mac,
         src: flow.own_mac,
     };
-    let way = way(flow.ifindex, flow.flags & flow_flag::TX, ingress_ifindex);
-    match rewrite::<F, P>(packet, facts, l4, flow, macs) {
+    let way = way(flow.ifindex, flow.flags & flow_flag::TX, work.ingress.ifindex);
+    match rewrite::<F, P>(packet, &work.facts, work.l4, flow, macs) {
         Ok(()) => Verdict::to_client(flow.backend_id, way),
         Err(reason) => Verdict::drop(reason),
     }
@@ -121,8 +101,9 @@ pub fn to_client_parts<F: Rewrite, P: Packet>(
 
 const _: () = assert!(flow_flag::TX == hop_flag::TX, "`way` takes either");
 
+/// How to leave by an interface: back out of the one the frame came in on where its driver can.
 #[inline(always)]
-fn way(ifindex: u32, tx_flag: u8, ingress_ifindex: u32) -> WayWord {
+pub fn way(ifindex: u32, tx_flag: u8, ingress_ifindex: u32) -> WayWord {
     if ifindex == ingress_ifindex && tx_flag != 0 {
         WayWord::TX
     } else {

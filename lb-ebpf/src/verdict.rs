@@ -47,6 +47,16 @@ impl WayWord {
     pub const fn redirect(ifindex: u32) -> Self {
         Self(ifindex)
     }
+
+    /// To be matched on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self) -> Way {
+        match self.0 {
+            0 => Way::Tx,
+            ifindex => Way::Redirect(ifindex),
+        }
+    }
 }
 
 const PASS: u64 = 0;
@@ -104,10 +114,7 @@ impl Verdict {
     #[must_use]
     pub const fn outcome(self) -> Outcome {
         let index = (self.0 >> 8) as u32 & MAX_BACKEND_ID;
-        let way = match (self.0 >> 32) as u32 {
-            0 => Way::Tx,
-            ifindex => Way::Redirect(ifindex),
-        };
+        let way = WayWord((self.0 >> 32) as u32).way();
         match self.0 & 0xff {
             PASS => Outcome::Pass(index),
             ANSWER => Outcome::Answer(index, way),

@@ -3,6 +3,8 @@
 //! Fields are copied out at once. An element can be deleted and reused between lookup and copy (the kernel gives no
 //! grace period), so a copy counts only if its id is not 0, has not changed since, and the key's tag matches.
 //!
+//! (The fast path keeps to the same rule without a copy: it reads words between two looks at the id.)
+//!
 //! Death: an entry is deleted only by the one who exchanged its id for 0 ([`Entry::kill`]). While it is dead it still
 //! occupies its key, so nobody else can claim that key before the killer has deleted it. That is so in the established
 //! table alone: the LRU of half-open entries evicts on its own, and an exchange may then succeed on an element that has
@@ -12,7 +14,7 @@ use core::ptr::addr_of_mut;
 
 use lb_common::abi::{FlowValue4, FlowValue6};
 
-use super::Flow;
+use super::{Flow, Tail};
 use crate::{family::Family, packet::MacWords};
 
 /// A live pointer into a flow table.
@@ -43,14 +45,8 @@ impl<F: Family> Entry<F> {
         Self { value }
     }
 
-    /// Copies the entry. `None`: it is being deleted, or was reused for another key meanwhile.
-    #[inline(always)]
-    pub fn load(&self, key_tag: u32) -> Option<Flow<F::Addr>> {
-        let flow = F::unpack(self.value());
-        self.is_still(flow.conn_id, flow.key_tag, key_tag).then_some(flow)
-    }
-
-    /// [`Self::load`] into memory that is not the stack.
+    /// Copies the entry into memory that is not the stack. False: it is being deleted, or was reused for another key
+    /// meanwhile.
     #[inline(always)]
     pub fn load_into(&self, key_tag: u32, flow: &mut Flow<F::Addr>) -> bool {
         F::unpack_into(self.value(), flow);
@@ -70,10 +66,17 @@ impl<F: Family> Entry<F> {
         F::peer_key(self.value(), protocol, key);
     }
 
-    /// The backend, not checked: for a look that may be in vain.
+    /// The addresses to write.
     #[inline(always)]
-    pub fn hint(&self) -> Hint {
-        F::hint(self.value())
+    pub fn pair(&self) -> F::Pair {
+        F::pair(self.value())
+    }
+
+    /// The words behind them. They may change under the reader: what is read of them counts only if the id was the same
+    /// before and after, and the key's tag matches.
+    #[inline(always)]
+    pub fn tail(&self) -> &Tail {
+        F::tail(self.value())
     }
 
     #[inline(always)]
@@ -84,7 +87,7 @@ impl<F: Family> Entry<F> {
 
     /// Whether what was copied is one entry, of the key that was asked for.
     #[inline(always)]
-    fn is_still(&self, conn_id: u64, found_tag: u32, key_tag: u32) -> bool {
+    pub fn is_still(&self, conn_id: u64, found_tag: u32, key_tag: u32) -> bool {
         conn_id != 0 && found_tag == key_tag && self.conn_id() == conn_id
     }
 
@@ -193,14 +196,6 @@ pub struct Life {
     pub backend_id: u32,
     pub tcp_seen: u8,
     pub flags: u8,
-}
-
-/// What the fast path asks before it copies the rest: map calls between copy and use would spill the copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "lb_common::abi::FlowValue4 documents each field")]
-pub struct Hint {
-    pub backend_id: u32,
-    pub direction: u8,
 }
 
 /// The entry had another id: somebody else killed it, or the element was reused.

@@ -6,13 +6,15 @@ mod half;
 mod hit;
 mod promote;
 mod reclaim;
+mod tail;
 
-pub use entry::{Entry, EntryValue, Hint, Life};
+pub use entry::{Entry, EntryValue, Life};
 pub use expiry::{half_open_expired, half_open_idle, idle_ticks, is_expired};
 pub use half::half_hit;
 pub use hit::{Gone, hit, is_closing, is_gone, touch};
 pub use promote::promote;
 pub use reclaim::{ReclaimError, reclaim, reclaim_expired, release_half};
+pub use tail::{Edit, Hop, State, Tail, Words4, Words6};
 
 use crate::{family::Family, packet::MacWords};
 

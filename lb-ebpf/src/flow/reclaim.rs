@@ -32,7 +32,7 @@ pub fn reclaim<F: Family, T: Tables + FlowTables<F>>(
     entry.kill(conn_id).map_err(|_| ReclaimError::Gone)?;
     // Dead but ours: nobody reuses the element before we delete it.
     entry.peer_key(F::protocol(&work.owner_key), &mut work.reclaim_key);
-    let backend_id = entry.hint().backend_id;
+    let backend_id = entry.tail().backend_id;
     // The reply entry goes first: as long as the forward key is occupied nobody can make this connection anew.
     if let Some(reply) = tables.established(&work.reclaim_key)
         && reply.kill(conn_id).is_ok()

@@ -11,7 +11,7 @@ use network_types::udp::UdpHdr;
 
 use crate::{
     family::Family,
-    packet::{Offset, Packet, Ports, Tcp},
+    packet::{Offset, Packet, Tcp},
 };
 
 /// Whether the IP header is followed at once by TCP or UDP.
@@ -108,8 +108,9 @@ impl L4 {
 /// Reads the ports at an offset.
 #[inline(always)]
 pub fn ports<P: Packet>(packet: &P, at: Offset) -> Option<(u16, u16)> {
-    let ports = packet.get::<Ports>(at)?;
-    Some((u16::from_be_bytes(ports.src), u16::from_be_bytes(ports.dst)))
+    // One load: whoever wants both in one word gets them without taking them apart.
+    let both = u32::from_be_bytes(*packet.get::<[u8; 4]>(at)?);
+    Some(((both >> 16) as u16, both as u16))
 }
 
 /// Checks lengths and reads the TCP or UDP header (section 3 of docs/packet-path.md).

@@ -1,10 +1,14 @@
 //! The one exit of the program: it counts, sends, and has the packet logged where the object was built with `log`.
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
+    helpers::bpf_redirect_map,
+};
 use lb_common::reason::DropReason;
 use lb_ebpf::{
+    fast::Exit,
     tables::Tables,
-    verdict::{Outcome, Verdict, Way},
+    verdict::{Outcome, Verdict, Way, WayWord},
 };
 
 use super::{
@@ -20,20 +24,8 @@ pub(crate) fn exit(packet: &XdpPacket, verdict: Verdict) -> u32 {
     #[cfg(feature = "log")]
     super::log::log(packet, verdict, bytes);
     match verdict.outcome() {
-        Outcome::ToBackend(backend_id, way) => {
-            Maps.count(backend_id, |stats| {
-                stats.packets_in = stats.packets_in.wrapping_add(1);
-                stats.bytes_in = stats.bytes_in.wrapping_add(bytes);
-            });
-            leave(bytes, way)
-        }
-        Outcome::ToClient(backend_id, way) => {
-            Maps.count(backend_id, |stats| {
-                stats.packets_out = stats.packets_out.wrapping_add(1);
-                stats.bytes_out = stats.bytes_out.wrapping_add(bytes);
-            });
-            leave(bytes, way)
-        }
+        Outcome::ToBackend(backend_id, way) => to_backend(backend_id, bytes, way),
+        Outcome::ToClient(backend_id, way) => to_client(backend_id, bytes, way),
         Outcome::Answer(reason, way) => {
             count(reason, bytes);
             leave(bytes, way)
@@ -49,18 +41,66 @@ pub(crate) fn exit(packet: &XdpPacket, verdict: Verdict) -> u32 {
     }
 }
 
+/// The exit of the fast path.
+pub(crate) enum Leave {}
+
+impl Exit<XdpPacket> for Leave {
+    #[inline(always)]
+    fn to_backend(packet: &XdpPacket, backend_id: u32, way: WayWord) -> u32 {
+        let bytes = packet.counted_bytes();
+        #[cfg(feature = "log")]
+        super::log::log(packet, Verdict::to_backend(backend_id, way), bytes);
+        to_backend(backend_id, bytes, way.way())
+    }
+
+    #[inline(always)]
+    fn to_client(packet: &XdpPacket, backend_id: u32, way: WayWord) -> u32 {
+        let bytes = packet.counted_bytes();
+        #[cfg(feature = "log")]
+        super::log::log(packet, Verdict::to_client(backend_id, way), bytes);
+        to_client(backend_id, bytes, way.way())
+    }
+}
+
+#[inline(always)]
+fn to_backend(backend_id: u32, bytes: u64, way: Way) -> u32 {
+    Maps.count(backend_id, |stats| {
+        stats.packets_in = stats.packets_in.wrapping_add(1);
+        stats.bytes_in = stats.bytes_in.wrapping_add(bytes);
+    });
+    leave(bytes, way)
+}
+
+#[inline(always)]
+fn to_client(backend_id: u32, bytes: u64, way: Way) -> u32 {
+    Maps.count(backend_id, |stats| {
+        stats.packets_out = stats.packets_out.wrapping_add(1);
+        stats.bytes_out = stats.bytes_out.wrapping_add(bytes);
+    });
+    leave(bytes, way)
+}
+
 #[inline(always)]
 fn leave(bytes: u64, way: Way) -> u32 {
     match way {
         Way::Tx => XDP_TX,
-        Way::Redirect(ifindex) => match xlb_tx_ports.redirect(ifindex, 0) {
-            Ok(_) => XDP_REDIRECT,
-            Err(_) => {
+        Way::Redirect(ifindex) => {
+            if redirect(ifindex) != XDP_REDIRECT {
                 count(DropReason::NoTxPort.index(), bytes);
-                XDP_DROP
+                return XDP_DROP;
             }
-        },
+            XDP_REDIRECT
+        }
     }
+}
+
+/// XDP_REDIRECT, or XDP_ABORTED (the helper's flags) where the device map has no such interface. Not aya's method: it
+/// takes the absolute value of what the helper returns, for every packet.
+#[inline(always)]
+fn redirect(ifindex: u32) -> u32 {
+    let map = (&raw const xlb_tx_ports).cast_mut().cast();
+    // SAFETY: the address of a map's definition is what the loader turns into the map.
+    unsafe { bpf_redirect_map(map, ifindex as u64, 0) as u32 }
 }
 
 #[inline(always)]

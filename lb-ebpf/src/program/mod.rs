@@ -60,7 +60,8 @@ const PREPARED: u32 = 20;
 #[inline(never)]
 fn first(ctx: *mut xdp_md) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    match fast(&mut packet, &Maps) {
+    match fast::<_, _, exit::Leave>(&mut packet, &Maps) {
+        Fast::Left(action) => action,
         Fast::Done(verdict) => exit::exit(&packet, verdict),
         Fast::Slow4(Known::Nothing) => SLOW4,
         Fast::Slow4(Known::NotEstablished) => SLOW4_MISS,

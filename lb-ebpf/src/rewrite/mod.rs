@@ -10,7 +10,7 @@ use network_types::udp::UdpHdr;
 
 use crate::{
     family::{Family, V4, V6},
-    flow::Flow,
+    flow::{Edit, Flow, Hop},
     packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet, Tcp},
     parse::{Facts, L4},
 };
@@ -54,6 +54,12 @@ pub trait Rewrite: Family {
     /// Difference for the IP header checksum; 0 where there is none.
     fn l3_delta(addresses: Sum) -> u16;
 
+    /// Where TCP or UDP starts behind a plain header.
+    const PLAIN_L4: Offset;
+
+    /// TTL and IP header checksum of a plain header.
+    fn rewrite_plain_l3<P: Packet>(packet: &mut P, l3_delta: u16) -> Option<()>;
+
     /// TTL or hop limit.
     fn ttl<P: Packet>(packet: &P) -> Option<u8>;
 
@@ -62,6 +68,16 @@ pub trait Rewrite: Family {
 }
 
 impl Rewrite for V4 {
+    const PLAIN_L4: Offset = Offset::IP.plus(20);
+
+    #[inline(always)]
+    fn rewrite_plain_l3<P: Packet>(packet: &mut P, l3_delta: u16) -> Option<()> {
+        let ip = &mut packet.get_mut::<EthIpv4>(Offset::START)?.ip;
+        ip.ttl = ip.ttl.wrapping_sub(1);
+        ip.check = apply(u16::from_ne_bytes(ip.check), l3_delta).to_ne_bytes();
+        Some(())
+    }
+
     #[inline(always)]
     fn l3_delta(addresses: Sum) -> u16 {
         // The TTL is the first byte of its word on the wire; one less is a difference that does not depend on it.
@@ -86,6 +102,15 @@ impl Rewrite for V4 {
 }
 
 impl Rewrite for V6 {
+    const PLAIN_L4: Offset = Offset::IP.plus(40);
+
+    #[inline(always)]
+    fn rewrite_plain_l3<P: Packet>(packet: &mut P, _l3_delta: u16) -> Option<()> {
+        let ip = &mut packet.get_mut::<EthIpv6>(Offset::START)?.ip;
+        ip.hop_limit = ip.hop_limit.wrapping_sub(1);
+        Some(())
+    }
+
     #[inline(always)]
     fn l3_delta(_addresses: Sum) -> u16 {
         0
@@ -111,6 +136,28 @@ impl Rewrite for V6 {
 fn set_macs(eth: &mut Eth, macs: Macs) {
     macs.dst.write(&mut eth.dst);
     macs.src.write(&mut eth.src);
+}
+
+/// [`rewrite`] of the fast path: a plain header, words of the entry.
+#[inline(always)]
+pub fn rewrite_plain<F: Rewrite, P: Packet>(
+    packet: &mut P,
+    is_tcp: bool,
+    l4: L4,
+    pair: F::Pair,
+    edit: Edit,
+    hop: Hop,
+) -> Option<()> {
+    hop.put(packet)?;
+    F::rewrite_plain_l3(packet, edit.l3_delta())?;
+    F::put_pair(packet, pair)?;
+    *packet.get_mut::<[u8; 4]>(F::PLAIN_L4)? = edit.ports();
+    if is_tcp {
+        packet.get_mut::<Tcp>(F::PLAIN_L4)?.check = apply(l4.check, edit.l4_delta()).to_ne_bytes();
+    } else if l4.check != 0 {
+        packet.get_mut::<UdpHdr>(F::PLAIN_L4)?.check = apply_udp(l4.check, edit.l4_delta()).to_ne_bytes();
+    }
+    Some(())
 }
 
 /// Rewrites a packet of a flow. Whoever calls has checked its TTL.
