@@ -128,7 +128,7 @@ fn overrides_outlive_the_agent_until_they_are_saved_or_dropped() -> Result<()> {
     scene.ensure_reached(&["h1", "h2"])?;
     ensure!(scene.file()? == before, "--runtime wrote the file");
 
-    // The file loses h1 while no agent runs: its override is dropped, and said until the next reload.
+    // The file loses h1 while no agent runs: its override is dropped, and said until somebody sees to it.
     scene.agent.terminate()?;
     fs::write(
         scene.agent.config(),
@@ -149,6 +149,15 @@ fn overrides_outlive_the_agent_until_they_are_saved_or_dropped() -> Result<()> {
         "{dropped}"
     );
     client.xlb(&["reload"])?;
+    scene.agent.kill()?;
+    scene.agent.run(&scene.topology.balancer)?;
+    let said = scene.warnings()?.join("\n");
+    ensure!(
+        said.contains("weight 50 talk/h1"),
+        "after a reload and another start: {said}"
+    );
+    let seen = client.xlb(&["override", "drop", "talk", "h1"])?;
+    ensure!(seen.contains("status no longer tells of 1"), "{seen}");
     let said = scene.warnings()?.join("\n");
     ensure!(!said.contains("talk/h1"), "{said}");
 

@@ -138,10 +138,11 @@ impl Admin {
             next: Some(next_after(&error, &current.path)),
         })?;
         log_dropped(&next, by);
-        let next = held.numbered(next.with_answers(&current.answers));
+        let next = next.with_answers(&current.answers).with_notices(&current.dropped);
+        let next = held.numbered(next);
         let changed = next.revision != current.revision;
         // What the last reload left to be told, or undone, is still work; so is what the host has changed in the warnings.
-        let told = current.dropped.is_empty() && self.last_error().is_none() && next.warnings == current.warnings;
+        let told = next.dropped == current.dropped && self.last_error().is_none() && next.warnings == current.warnings;
         let generation = if changed || !told {
             self.take(held, &next).await?
         } else {

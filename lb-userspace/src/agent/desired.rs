@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use change::{Change, Override};
+pub use change::{Change, DroppedOverride, Override};
 pub use error::DesiredError;
 use error::Misfit;
 pub use file::{read_all, read_config};
@@ -50,8 +50,8 @@ pub struct Desired {
     pub host: HostFacts,
     /// Changes that are not in the file.
     pub overrides: Vec<Override>,
-    /// Those that the newest reading of the file left no room for, each with the reason.
-    pub dropped: Vec<(Override, String)>,
+    /// Those that a reading of the file left no room for, until a command about the same object shows that somebody knows.
+    pub dropped: Vec<DroppedOverride>,
     /// Which of the agent's desired states it is.
     pub revision: Revision,
 }
@@ -78,9 +78,12 @@ impl Desired {
         }
         let mut desired = self;
         for change in overrides {
-            match desired.with_override(change.clone()) {
+            match desired.with_one_more(change.clone()) {
                 Ok(next) => desired = next,
-                Err(error) => desired.dropped.push((change.clone(), error.to_string())),
+                Err(error) => desired.dropped.push(DroppedOverride {
+                    change: change.clone(),
+                    why: error.to_string(),
+                }),
             }
         }
         desired
@@ -122,12 +125,19 @@ impl Desired {
             .overrides
             .iter()
             .filter(|earlier| !change.replaces(&earlier.change));
-        self.with_text(change.apply(&self.text)?)?
-            .with_overrides(kept.cloned().collect())
+        let next = self
+            .with_text(change.apply(&self.text)?)?
+            .with_overrides(kept.cloned().collect())?;
+        Ok(next.without_notices_of(&self.object_of(change)))
     }
 
     /// The state after one more change that is not to be written.
     pub fn with_override(&self, change: Override) -> Result<Self, DesiredError> {
+        let object = self.object_of(&change.change);
+        Ok(self.with_one_more(change)?.without_notices_of(&object))
+    }
+
+    fn with_one_more(&self, change: Override) -> Result<Self, DesiredError> {
         // It must fit what runs, whatever is left of it.
         let text = change.change.apply(&self.running_text()?)?;
         let mut overrides = self.overrides.clone();

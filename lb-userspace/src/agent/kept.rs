@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::desired::{Desired, Override};
+use super::desired::{Desired, DroppedOverride, Override};
 use super::names::KeptNames;
 
 /// Of the file's shape.
@@ -31,6 +31,8 @@ pub(super) struct Kept {
     pub(super) file: Option<OverrideFile>,
     /// Of the last agent.
     pub(super) overrides: Vec<Override>,
+    /// What the last agent told of as dropped.
+    pub(super) dropped: Vec<DroppedOverride>,
     /// Addresses of names, of the last agent.
     pub(super) names: KeptNames,
     /// What the log and the status should say.
@@ -69,7 +71,12 @@ pub enum KeepError {
 struct Document {
     version: u32,
     overrides: Vec<Override>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dropped: Vec<DroppedOverride>,
 }
+
+/// What [`OverrideFile::read`] finds: those in force, and those that were dropped and are still told of.
+pub(crate) type KeptOverrides = (Vec<Override>, Vec<DroppedOverride>);
 
 /// Read before the rest: a later version may have another shape.
 #[derive(Deserialize)]
@@ -83,6 +90,7 @@ impl Kept {
         let unusable = |error: KeepError| Self {
             file: None,
             overrides: Vec::new(),
+            dropped: Vec::new(),
             names: KeptNames::default(),
             warnings: vec![format!("changes made with --runtime end with the agent: {error}")],
         };
@@ -90,9 +98,9 @@ impl Kept {
             Ok(file) => file,
             Err(error) => return unusable(error),
         };
-        let (overrides, warnings) = match file.read() {
-            Ok(overrides) => (overrides, Vec::new()),
-            Err(error @ KeepError::Corrupt { .. }) => (Vec::new(), vec![error.to_string()]),
+        let ((overrides, dropped), warnings) = match file.read() {
+            Ok(kept) => (kept, Vec::new()),
+            Err(error @ KeepError::Corrupt { .. }) => (KeptOverrides::default(), vec![error.to_string()]),
             // It must not be overwritten by those that come.
             Err(error) => return unusable(error),
         };
@@ -100,15 +108,17 @@ impl Kept {
         Self {
             file: Some(file),
             overrides,
+            dropped,
             names,
             warnings: warnings.into_iter().chain(unreadable).collect(),
         }
     }
 
-    /// Those that did not fit are forgotten: a backend that comes back much later is another one.
-    pub(super) fn forget_dropped(&mut self, desired: &Desired) {
-        if let Some(file) = self.file.as_ref().filter(|_| !desired.dropped.is_empty())
-            && let Err(error) = file.write(&desired.overrides)
+    /// Those that did not fit are no overrides any more (a backend that comes back much later is another one), and are told of
+    /// until somebody has seen to them.
+    pub(super) fn note_dropped(&mut self, desired: &Desired) {
+        if let Some(file) = self.file.as_ref().filter(|_| desired.dropped != self.dropped)
+            && let Err(error) = file.write(&desired.overrides, &desired.dropped)
         {
             self.warnings.push(error.to_string());
         }
@@ -142,7 +152,7 @@ impl OverrideFile {
     /// # Errors
     /// [`KeepError::Corrupt`] when it means nothing here (the file is set aside then), [`KeepError::Io`] when it cannot be
     /// read (the file stays).
-    pub fn read(&self) -> Result<Vec<Override>, KeepError> {
+    pub(crate) fn read(&self) -> Result<KeptOverrides, KeepError> {
         Ok(read(&self.directory, FILE, parse)?.unwrap_or_default())
     }
 
@@ -155,10 +165,11 @@ impl OverrideFile {
     ///
     /// # Errors
     /// When the system refuses; the old file is in place then.
-    pub fn write(&self, overrides: &[Override]) -> Result<(), KeepError> {
+    pub fn write(&self, overrides: &[Override], dropped: &[DroppedOverride]) -> Result<(), KeepError> {
         let document = Document {
             version: VERSION,
             overrides: overrides.to_vec(),
+            dropped: dropped.to_vec(),
         };
         replace(&self.directory, FILE, &document)?;
         self.lock.sync_all().map_err(io_error(&self.directory, "fsync"))
@@ -210,14 +221,14 @@ pub(super) fn replace(directory: &Path, file: &str, document: &impl Serialize) -
     fs::rename(&temporary, &path).map_err(io_error(&path, "rename the new text into place"))
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Override>, String> {
+fn parse(bytes: &[u8]) -> Result<KeptOverrides, String> {
     let wrong = |error: serde_json::Error| error.to_string();
     let head: Head = serde_json::from_slice(bytes).map_err(wrong)?;
     if head.version != VERSION {
         return Err(format!("it has version {}, this xlb reads {VERSION}", head.version));
     }
     let document: Document = serde_json::from_slice(bytes).map_err(wrong)?;
-    Ok(document.overrides)
+    Ok((document.overrides, document.dropped))
 }
 
 pub(super) fn io_error(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> KeepError {
@@ -285,6 +296,12 @@ mod tests {
         changes.into_iter().map(by_us).collect()
     }
 
+    fn dropped() -> Vec<DroppedOverride> {
+        let change = overrides().swap_remove(1);
+        let why = "no backend a in service web; it has: b".to_owned();
+        vec![DroppedOverride { change, why }]
+    }
+
     fn place() -> (tempfile::TempDir, PathBuf) {
         let room = tempfile::tempdir().expect("a temporary directory");
         let directory = room.path().join("lib").join("xlb");
@@ -295,13 +312,13 @@ mod tests {
     fn what_is_written_is_read_by_the_next_agent() {
         let (_room, directory) = place();
         let file = OverrideFile::open(&directory).expect("made and taken");
-        assert_eq!(file.read().expect("nothing yet"), []);
-        file.write(&overrides()).expect("written");
+        assert_eq!(file.read().expect("nothing yet"), KeptOverrides::default());
+        file.write(&overrides(), &dropped()).expect("written");
         drop(file);
         let file = OverrideFile::open(&directory).expect("taken again");
-        assert_eq!(file.read().expect("read"), overrides());
-        file.write(&[]).expect("written");
-        assert_eq!(file.read().expect("read"), []);
+        assert_eq!(file.read().expect("read"), (overrides(), dropped()));
+        file.write(&[], &[]).expect("written");
+        assert_eq!(file.read().expect("read"), KeptOverrides::default());
         assert_eq!(
             fs::read_dir(&directory).expect("list").count(),
             1,
@@ -313,7 +330,7 @@ mod tests {
     fn the_shape_of_version_1_stays() {
         let (_room, directory) = place();
         let file = OverrideFile::open(&directory).expect("made and taken");
-        file.write(&overrides()).expect("written");
+        file.write(&overrides(), &dropped()).expect("written");
         insta::assert_snapshot!(fs::read_to_string(file.path()).expect("text"));
     }
 
@@ -340,7 +357,7 @@ mod tests {
                 fs::read_to_string(directory.join("overrides.json.bad")).expect("kept"),
                 text
             );
-            assert_eq!(file.read().expect("nothing left"), []);
+            assert_eq!(file.read().expect("nothing left"), KeptOverrides::default());
         }
     }
 
@@ -349,10 +366,13 @@ mod tests {
         let (room, directory) = place();
         OverrideFile::open(&directory)
             .expect("made and taken")
-            .write(&overrides())
+            .write(&overrides(), &dropped())
             .expect("written");
         let kept = Kept::open(&directory);
-        assert_eq!((kept.overrides, kept.warnings), (overrides(), Vec::new()));
+        assert_eq!(
+            (kept.overrides, kept.dropped, kept.warnings),
+            (overrides(), dropped(), Vec::new())
+        );
         drop(kept.file);
         fs::write(directory.join(FILE), "{").expect("write");
         let kept = Kept::open(&directory);
@@ -381,10 +401,10 @@ mod tests {
     fn a_failed_write_keeps_the_old_text() {
         let (_room, directory) = place();
         let file = OverrideFile::open(&directory).expect("made and taken");
-        file.write(&overrides()).expect("written");
+        file.write(&overrides(), &dropped()).expect("written");
         // A directory in the way of the temporary file: root is refused, too.
         fs::create_dir(directory.join(".overrides.json.new")).expect("mkdir");
-        assert!(file.write(&[]).is_err());
-        assert_eq!(file.read().expect("read"), overrides());
+        assert!(file.write(&[], &[]).is_err());
+        assert_eq!(file.read().expect("read"), (overrides(), dropped()));
     }
 }

@@ -96,7 +96,8 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         log_findings(&[], &desired.name_findings);
     }
     log_dropped(&desired, "start");
-    kept.forget_dropped(&desired);
+    let desired = desired.with_notices(&kept.dropped);
+    kept.note_dropped(&desired);
     for warning in &kept.warnings {
         tracing::warn!(
             object = "overrides",

@@ -428,7 +428,7 @@ async fn a_runtime_change_that_cannot_be_kept_is_made_and_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_the_next() {
+async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_somebody_sees_to_it() {
     let agent = Agent::start(Plays::Well);
     let (a, d) = ("/v1/services/web/backends/a", "/v1/services/dns/backends/d");
     agent
@@ -443,7 +443,6 @@ async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_t
     let reload = |client: &Client| client.post::<(), Reloaded>("/v1/reload", &());
     agent.ask(reload).await.expect("reloaded");
     assert_eq!(agent.overrides().await, ["weight d"]);
-    assert!(!agent.kept().contains("\"a\""), "{}", agent.kept());
     let dropped = agent.admin.overrides().await.dropped;
     let why = dropped.iter().map(|gone| (gone.change.what(), gone.why.as_str()));
     assert_eq!(
@@ -453,8 +452,43 @@ async fn an_override_without_its_backend_is_dropped_at_a_reload_and_said_until_t
             "no backend a in service web; it has: b, 10.0.0.12:9000"
         )]
     );
+    // Reloads come by themselves.
     agent.ask(reload).await.expect("reloaded");
+    fs::write(agent.config(), CONFIG.replace("name = \"a\"", "name = \"c\"")).expect("write");
+    agent.ask(reload).await.expect("reloaded");
+    let dropped = agent.admin.overrides().await.dropped;
+    assert_eq!(dropped.len(), 1, "{dropped:?}");
+    let kept = OverrideFile::open(&agent.directory.path().join("copy")).expect("another directory");
+    fs::write(agent.directory.path().join("copy/overrides.json"), agent.kept()).expect("copy");
+    let (overrides, told) = kept.read().expect("read");
+    assert_eq!((overrides.len(), told.len()), (1, 1), "the next agent tells of it, too");
+    let of_a = json!({"service": "web", "backend": "a"});
+    let save = refusal(agent.settle("/v1/overrides/save", of_a.clone()).await);
+    assert_eq!(save.code, ErrorCode::NotFound);
+    let seen = agent.settle("/v1/overrides/drop", of_a).await.expect("seen");
+    assert_eq!((seen.overrides.len(), seen.left), (0, 1));
     assert_eq!(agent.admin.overrides().await.dropped, []);
+    assert!(!agent.kept().contains("dropped"), "{}", agent.kept());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_override_that_is_made_again_is_not_told_of_any_more() {
+    let agent = Agent::start(Plays::Well);
+    let (a, drain) = (
+        "/v1/services/web/backends/a",
+        json!({"state": "drain", "runtime": true}),
+    );
+    agent.patch(a, drain.clone()).await.expect("drained");
+    let reload = |client: &Client| client.post::<(), Reloaded>("/v1/reload", &());
+    fs::write(agent.config(), CONFIG.replace("name = \"a\"", "name = \"b\"")).expect("write");
+    agent.ask(reload).await.expect("reloaded");
+    fs::write(agent.config(), CONFIG).expect("write");
+    agent.ask(reload).await.expect("reloaded");
+    let view = agent.admin.overrides().await;
+    assert_eq!((view.overrides.len(), view.dropped.len()), (0, 1), "it is not drained");
+    agent.patch(a, drain).await.expect("drained again");
+    let view = agent.admin.overrides().await;
+    assert_eq!((view.overrides.len(), view.dropped.len()), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

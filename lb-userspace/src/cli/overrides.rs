@@ -54,11 +54,13 @@ fn dropped_text(gone: &DroppedView) -> String {
     let one = &gone.change;
     let why = gone.why.lines().next().unwrap_or_default();
     format!(
-        "not in force any more: {} {} by {} at {}: {why}",
+        "not in force any more: {} {} by {} at {}: {why}\n  next: make it again where it is still wanted; 'xlb override drop {}' ends \
+         this notice",
         one.what(),
         one.object(),
         one.by,
-        one.at
+        one.at,
+        one.object().replacen('/', " ", 1)
     )
 }
 

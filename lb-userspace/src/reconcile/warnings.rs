@@ -50,8 +50,8 @@ pub(super) fn collect(
             .iter()
             .map(|text| warning("dataplane", text.clone(), None)),
     );
-    all.extend(snapshot.desired.dropped.iter().map(|(change, why)| {
-        let view = snapshot.desired.override_view(change);
+    all.extend(snapshot.desired.dropped.iter().map(|gone| {
+        let view = snapshot.desired.override_view(&gone.change);
         warning(
             "override_dropped",
             format!(
@@ -60,9 +60,12 @@ pub(super) fn collect(
                 view.object(),
                 view.by,
                 view.at,
-                why.lines().next().unwrap_or_default()
+                gone.why.lines().next().unwrap_or_default()
             ),
-            Some("make it again where it is still wanted; 'xlb reload' clears this".to_owned()),
+            Some(format!(
+                "make it again where it is still wanted; 'xlb override drop {}' ends this notice",
+                view.object().replacen('/', " ", 1)
+            )),
         )
     }));
     all.extend(snapshot.desired.name_findings.iter().map(|found| {

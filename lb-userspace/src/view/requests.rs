@@ -75,7 +75,7 @@ pub struct OverridesView {
     pub overrides: Vec<OverrideView>,
     /// The desired state that they are part of.
     pub revision: Revision,
-    /// Those that the newest reading of the config file left no room for.
+    /// Those that a reading of the config file left no room for, until they are dropped or made again.
     pub dropped: Vec<DroppedView>,
     /// Why they would not outlive the agent; `null`: they do.
     pub not_kept: Option<String>,

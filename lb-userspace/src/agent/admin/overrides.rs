@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::errors::desired_error;
 use super::{Admin, Caller, blocking};
-use crate::agent::desired::{Chosen, Desired, DesiredError};
+use crate::agent::desired::{Chosen, Desired, DesiredError, DroppedOverride};
 use crate::agent::kept::OverrideFile;
 use crate::config::names_there;
 use crate::view::{ApiError, DroppedView, ErrorCode, OverrideView, OverridesChanged, OverridesView, SCHEMA};
@@ -21,12 +21,12 @@ impl Admin {
         self.not_kept.load_full()
     }
 
-    /// The changes that are not in the file, and those that the newest reading of the file left no room for.
+    /// The changes that are not in the file, and those that a reading of the file left no room for.
     pub async fn overrides(&self) -> OverridesView {
         let desired = self.running().await;
-        let dropped = desired.dropped.iter().map(|(change, why)| DroppedView {
-            change: desired.override_view(change),
-            why: why.clone(),
+        let dropped = desired.dropped.iter().map(|gone| DroppedView {
+            change: desired.override_view(&gone.change),
+            why: gone.why.clone(),
         });
         OverridesView {
             schema: SCHEMA,
@@ -60,10 +60,12 @@ impl Admin {
         let current = Arc::clone(&held.desired);
         caller.refuse_unless_seen(&current)?;
         let (settled, left) = current.parted(chosen);
-        if settled.is_empty() && *chosen != Chosen::All {
+        let next = next(&current, chosen).map_err(|error| desired_error(&error, &current))?;
+        let seen = current.dropped.len().saturating_sub(next.dropped.len());
+        if settled.is_empty() && seen == 0 && *chosen != Chosen::All {
             return Err(no_override(chosen, &current));
         }
-        let next = held.numbered(next(&current, chosen).map_err(|error| desired_error(&error, &current))?);
+        let next = held.numbered(next);
         let settled: Vec<OverrideView> = settled.iter().map(|one| current.override_view(one)).collect();
         let generation = self.put(&current, &next).await?;
         for one in &settled {
@@ -80,9 +82,11 @@ impl Admin {
         }
         let revision = next.revision;
         held.desired = next;
-        let message = match settled.len() {
-            0 => "there are no overrides".to_owned(),
-            count => format!(
+        let message = match (settled.len(), seen) {
+            (0, 0) => "there are no overrides".to_owned(),
+            (0, 1) => "status no longer tells of 1 that was not in force any more".to_owned(),
+            (0, seen) => format!("status no longer tells of {seen} that were not in force any more"),
+            (count, _) => format!(
                 "{verb} {count} override{}; {} left; generation {generation}",
                 if count == 1 { "" } else { "s" },
                 left.len()
@@ -101,13 +105,14 @@ impl Admin {
     /// Writes the overrides where they changed, or where the last try failed. A change that cannot be kept is made all the
     /// same, and said: somebody takes a backend out because it harms.
     pub(super) async fn keep(&self, current: &Desired, next: &Desired) {
-        if current.overrides == next.overrides && self.not_kept().is_none() {
+        let same = (&current.overrides, &current.dropped) == (&next.overrides, &next.dropped);
+        if same && self.not_kept().is_none() {
             return;
         }
         let why = match &self.kept {
             Some(file) => {
-                let (file, overrides) = (Arc::clone(file), next.overrides.clone());
-                let written = blocking(move || file.write(&overrides)).await;
+                let (file, overrides, dropped) = (Arc::clone(file), next.overrides.clone(), next.dropped.clone());
+                let written = blocking(move || file.write(&overrides, &dropped)).await;
                 match written {
                     Ok(Ok(())) => None,
                     Ok(Err(error)) => Some(error.to_string()),
@@ -133,7 +138,7 @@ impl Admin {
 
 /// Says in the log which overrides a reading of the file left no room for.
 pub(in crate::agent) fn log_dropped(desired: &Desired, by: &str) {
-    for (change, error) in &desired.dropped {
+    for DroppedOverride { change, why } in &desired.dropped {
         let view = desired.override_view(change);
         let object = view.object();
         tracing::warn!(
@@ -141,7 +146,7 @@ pub(in crate::agent) fn log_dropped(desired: &Desired, by: &str) {
             old = "override",
             new = "dropped",
             cause = by,
-            error,
+            error = why,
             "{}",
             view.what()
         );

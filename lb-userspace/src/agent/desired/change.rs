@@ -67,6 +67,16 @@ pub struct Override {
     pub at: Timestamp,
 }
 
+/// A change that a reading of the config file left no room for. It is told until somebody has seen to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedOverride {
+    /// What it was.
+    #[serde(flatten)]
+    pub change: Override,
+    /// Why it does not fit.
+    pub why: String,
+}
+
 impl Change {
     /// The service it is about.
     pub fn service(&self) -> &str {

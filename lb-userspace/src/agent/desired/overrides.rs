@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Change, Desired, DesiredError, Override, apply_all};
+use super::{Change, Desired, DesiredError, DroppedOverride, Override, apply_all};
 use crate::config::write_back::BackendSetting;
 use crate::view::OverrideView;
 
@@ -27,7 +27,34 @@ impl Desired {
 
     /// The state without some of the overrides.
     pub fn with_overrides_dropped(&self, chosen: &Chosen) -> Result<Self, DesiredError> {
-        self.with_overrides(self.parted(chosen).1)
+        let next = self.with_overrides(self.parted(chosen).1)?;
+        Ok(next.without_notices_of(chosen))
+    }
+
+    /// With what earlier readings of the file dropped, before what this one did.
+    pub fn with_notices(mut self, earlier: &[DroppedOverride]) -> Self {
+        let new = std::mem::take(&mut self.dropped);
+        let again = |old: &DroppedOverride| new.iter().any(|new| new.change.change == old.change.change);
+        self.dropped = earlier.iter().filter(|old| !again(old)).cloned().collect();
+        self.dropped.extend(new);
+        self
+    }
+
+    /// Somebody has seen what became of the changes of this object.
+    pub(super) fn without_notices_of(mut self, object: &Chosen) -> Self {
+        let mut notices = std::mem::take(&mut self.dropped);
+        notices.retain(|notice| !self.is_about(&notice.change.change, object));
+        self.dropped = notices;
+        self
+    }
+
+    /// What a change is about.
+    pub(super) fn object_of(&self, change: &Change) -> Chosen {
+        let service = change.service().to_owned();
+        match self.name_of(change) {
+            Some(backend) => Chosen::Backend(service, backend),
+            None => Chosen::Service(service),
+        }
     }
 
     /// The chosen overrides and the others, each in their order.
