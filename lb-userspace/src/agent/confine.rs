@@ -7,6 +7,7 @@ mod capabilities;
 mod files;
 
 pub use capabilities::NEEDED_CAPABILITIES;
+pub(super) use capabilities::refusal;
 pub(super) use files::is_refused;
 
 use crate::config::Config;
@@ -16,7 +17,7 @@ use crate::config::Config;
 pub struct Confinement {
     /// Capabilities that the process has, by name.
     pub capabilities: Vec<String>,
-    /// Capabilities it should have and has not.
+    /// Capabilities it needs and has not.
     pub missing: Vec<String>,
     /// Access to files: `limited`, `partly limited`, `not limited`.
     pub files: &'static str,
@@ -50,12 +51,6 @@ pub(super) fn confine(config: &Config, config_path: &std::path::Path) -> Confine
         ));
     }
     let (capabilities, missing) = capabilities::held();
-    if !missing.is_empty() {
-        warnings.push(format!(
-            "the agent has no {}; give it with AmbientCapabilities= in its unit, or start it as root",
-            missing.join(", ")
-        ));
-    }
     Confinement {
         capabilities,
         missing,

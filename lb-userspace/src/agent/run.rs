@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::admin::{Admin, Caller, log_dropped, log_findings};
-use super::confine::confine;
+use super::confine::{confine, refusal};
 use super::desired::{Desired, DesiredError};
 use super::kept::Kept;
 use super::kernel::{Kernel, forward_packet_log, origin};
@@ -41,6 +41,9 @@ pub enum AgentError {
     /// The config is bad.
     #[error("{0}")]
     Config(#[from] DesiredError),
+    /// The kernel would refuse to load, attach or read, with answers that name another cause.
+    #[error("{}", refusal(.0))]
+    Capabilities(Vec<String>),
     /// The kernel part does not start.
     #[error("{0}")]
     Dataplane(#[from] DataplaneError),
@@ -112,6 +115,9 @@ pub fn run(options: &RunOptions) -> Result<(), AgentError> {
         ..desired
     });
     let confinement = confine(&desired.config, &desired.path);
+    if !confinement.missing.is_empty() {
+        return Err(AgentError::Capabilities(confinement.missing));
+    }
     for warning in &confinement.warnings {
         tracing::warn!(
             object = "agent",

@@ -27,6 +27,7 @@ fn cli_error(error: AgentError) -> CliError {
         AgentError::Dataplane(DataplaneError::PinDir { source, .. }) if denied(source) => {
             CliError::NotPermitted(error.to_string())
         }
+        AgentError::Capabilities(_) => CliError::NotPermitted(error.to_string()),
         _ => CliError::Problem(error.to_string()),
     }
 }

@@ -67,8 +67,27 @@ pub(super) fn held() -> (Vec<String>, Vec<String>) {
     let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
     let mut names: Vec<String> = effective.iter().map(ToString::to_string).collect();
     names.sort();
-    let missing = NEEDED.iter().filter(|capability| !effective.contains(capability));
+    // The kernel takes this one, from which both were split (Linux 5.8), in their place.
+    let in_place = |capability: &Capability| {
+        effective.contains(&Capability::CAP_SYS_ADMIN) && *capability != Capability::CAP_NET_ADMIN
+    };
+    let missing = NEEDED
+        .iter()
+        .filter(|capability| !effective.contains(capability) && !in_place(capability));
     (names, missing.map(ToString::to_string).collect())
+}
+
+/// The refusal of a start without some of [`NEEDED`], and how to give them.
+pub(in crate::agent) fn refusal(missing: &[String]) -> String {
+    let all = NEEDED_CAPABILITIES.join(" ");
+    let program = std::env::current_exe().map_or_else(|_| "xlb".to_owned(), |path| path.display().to_string());
+    format!(
+        "the agent has no {}, and the kernel refuses what it does without; nothing was loaded\n  next: in its unit \
+         AmbientCapabilities={all} and CapabilityBoundingSet={all} (packaging/xlb.service), without systemd 'setcap {}+ep \
+         {program}', or start it as root",
+        missing.join(", "),
+        NEEDED_CAPABILITIES.join(",").to_lowercase(),
+    )
 }
 
 #[cfg(test)]
