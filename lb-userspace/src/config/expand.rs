@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::check::unusable;
-use super::{BackendConfig, Config, HostName, Mode, NamedBackend, Protocol, ServiceConfig};
+use super::{BackendConfig, Check, CheckKind, Config, HostName, Mode, NamedBackend, Protocol, ServiceConfig};
 
 /// Addresses by name, of both families.
 pub type Answers = BTreeMap<HostName, BTreeSet<IpAddr>>;
@@ -56,7 +56,7 @@ pub fn expand(mut config: Config, answers: &Answers) -> (Config, Vec<NameFinding
                     beyond += 1;
                     continue;
                 }
-                let backend = backend(entry, *address);
+                let backend = backend(service, entry, *address);
                 match taken.take(service, &backend) {
                     Ok(()) => {
                         made.push(backend);
@@ -109,19 +109,44 @@ fn family_without_backend(service: &ServiceConfig) -> Option<NameFinding> {
     })
 }
 
-fn backend(entry: &NamedBackend, address: IpAddr) -> BackendConfig {
+fn backend(service: &ServiceConfig, entry: &NamedBackend, address: IpAddr) -> BackendConfig {
     BackendConfig {
         name: format!("{}@{address}", entry.name),
         address,
         port: entry.port,
         weight: entry.weight,
         state: entry.state,
-        check: entry.check.clone(),
+        check: entry
+            .check
+            .as_ref()
+            .or(service.check.as_ref())
+            .map(|check| asking_for(check, entry)),
         from: Some(FromName {
             entry: entry.name.clone(),
             host: entry.host.clone(),
         }),
     }
+}
+
+/// Where the check says nothing else, its Host and with it the server name are the entry's, as a client of the name has them:
+/// certificates are for names, and an address says nothing to a server of many.
+fn asking_for(check: &Check, entry: &NamedBackend) -> Check {
+    let mut check = check.clone();
+    let host = entry.host.to_string();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let port = check.port.unwrap_or(entry.port);
+    let (http, usual_port) = match &mut check.kind {
+        CheckKind::Tcp => return check,
+        CheckKind::Http(http) => (http, 80),
+        CheckKind::Https(http, _) => (http, 443),
+    };
+    let default = if port == usual_port {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    };
+    http.host.get_or_insert(default);
+    check
 }
 
 /// What the check refuses of addresses in a file, for addresses that come later.

@@ -5,6 +5,7 @@
 mod agent;
 mod backends;
 mod encode;
+mod names;
 mod reasons;
 mod text;
 
@@ -44,6 +45,7 @@ impl Collector for Views {
         agent::agent(&mut encoder, &self.status)?;
         backends::backends(&mut encoder, &self.status)?;
         backends::services(&mut encoder, &self.status)?;
+        names::names(&mut encoder, &self.status)?;
         reasons::reasons(&mut encoder, &self.drops)
     }
 }
@@ -53,6 +55,7 @@ mod tests {
     use super::*;
     use crate::reconcile::fixture::{CONFIG, Fixture, moment};
     use crate::reconcile::{Drops, drops_view, status_view};
+    use crate::view::NameView;
     use std::collections::{BTreeMap, HashMap};
 
     fn text() -> String {
@@ -63,7 +66,15 @@ mod tests {
 
     fn text_of(fixture: &mut Fixture) -> String {
         let snapshot = fixture.snapshot(5, HashMap::new());
-        let status = status_view(&snapshot, None, moment(60).wall);
+        let mut status = status_view(&snapshot, None, moment(60).wall);
+        status.names = vec![
+            failing(),
+            NameView {
+                name: "new.example".to_owned(),
+                answered: None,
+                ..failing()
+            },
+        ];
         let drops = Drops {
             reasons: vec![lb_common::abi::ReasonStats::default(); 128],
             tx_errors: BTreeMap::new(),
@@ -71,6 +82,21 @@ mod tests {
             tx_errors_missing: None,
         };
         render(&status, &drops_view(&snapshot, &drops, moment(60).wall)).expect("text")
+    }
+
+    fn failing() -> NameView {
+        NameView {
+            name: "app.example".to_owned(),
+            family: "IPv4".to_owned(),
+            backends: vec!["web/app".to_owned()],
+            addresses: vec![std::net::IpAddr::from([10, 0, 0, 21])],
+            answered: Some(moment(20).wall),
+            ttl_s: Some(5),
+            error: Some("no answer in time".to_owned()),
+            error_since: Some(moment(30).wall),
+            failures: 3,
+            next_try: None,
+        }
     }
 
     /// What `promtool check metrics` asks: every sample's family has HELP and TYPE, counters and only they end in
@@ -105,10 +131,17 @@ mod tests {
             r#"xlb_backend_port_verdict{service="web",backend="a",verdict="open"} 1.0"#,
             r#"xlb_dropped_packets_total{reason="no_backend"} 0"#,
             r#"xlb_service_panic{service="web",family="IPv4"} 0.0"#,
+            r#"xlb_name_answer_age_seconds{name="app.example",family="IPv4"} 40.0"#,
+            r#"xlb_name_failures{name="app.example",family="IPv4"} 3.0"#,
+            r#"xlb_name_addresses{name="new.example",family="IPv4"} 1.0"#,
         ];
         for line in wanted {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
         }
+        assert!(
+            !text.contains("xlb_name_answer_age_seconds{name=\"new.example\""),
+            "{text}"
+        );
     }
 
     #[test]

@@ -207,3 +207,35 @@ fn a_vip_for_which_no_name_has_an_address_is_said() {
         ["web: VIP 2001:db8::10 has no backend: no name of the service has a usable IPv6 address"]
     );
 }
+
+#[test]
+fn a_check_of_a_name_asks_for_the_name_unless_it_says_otherwise() {
+    let host_of = |check: &str, port: u16| {
+        let text = format!(
+            "[agent]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\nvip = \"203.0.113.10\"\nport = 443\ncheck = {{ {check} }}\n\
+             [[service.backend]]\naddress = \"App.example.\"\nport = {port}\n[[service.backend]]\naddress = \"10.0.0.9\"\n"
+        );
+        let answers = answers(&[("app.example.", &["10.0.0.1"])]);
+        let (config, found) = expand(config(&text), &answers);
+        assert_eq!(found, []);
+        let service = &config.services[0];
+        let of = |backend: &BackendConfig| match &service.check_of(backend).expect("a check").kind {
+            CheckKind::Tcp => None,
+            CheckKind::Http(http) | CheckKind::Https(http, _) => http.host.clone(),
+        };
+        let [by_address, by_name] = service.backends.as_slice() else {
+            panic!("{:?}", service.backends);
+        };
+        (of(by_name), of(by_address))
+    };
+    let some = |host: &str| Some(host.to_owned());
+    assert_eq!(host_of("http = {}", 80), (some("app.example"), None));
+    assert_eq!(host_of("http = {}", 8080), (some("app.example:8080"), None));
+    assert_eq!(host_of("https = {}", 443), (some("app.example"), None));
+    assert_eq!(host_of("https = { sni = \"other\" }", 443), (some("app.example"), None));
+    assert_eq!(
+        host_of("https = { host = \"given\" }", 443),
+        (some("given"), some("given"))
+    );
+    assert_eq!(host_of("tcp = {}", 443), (None, None));
+}

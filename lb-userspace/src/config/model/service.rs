@@ -227,7 +227,7 @@ pub struct HttpCheck {
     pub path: String,
     /// Accepted status codes; not empty.
     pub status: Vec<u16>,
-    /// `Host` header; `None`: address and port.
+    /// `Host` header; `None`: address and port. Of a backend by name it is there after [`crate::config::expand`].
     pub host: Option<String>,
     /// Text that the body must hold; not empty. `None`: the body is not read.
     pub body: Option<String>,

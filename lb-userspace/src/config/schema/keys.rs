@@ -448,7 +448,12 @@ const STATUS: Key = key(
     "`[200]`",
     "Status codes that are good.",
 );
-const HOST: Key = key("host", Kind::Text, "address and port", "`Host` header.");
+const HOST: Key = key(
+    "host",
+    Kind::Text,
+    "address and port",
+    "`Host` header. Of a backend by name its default is that name, with the port unless it is the usual one.",
+);
 const BODY: Key = key(
     "body",
     Kind::Sought,
@@ -474,7 +479,7 @@ pub(super) static CHECK_HTTPS: Section = Section {
             "sni",
             Kind::Text,
             "the `host`",
-            "Server name that is asked for and that the certificate must be for. Without `sni` and `host` no name is sent and the certificate must be for the backend's address.",
+            "Server name that is asked for and that the certificate must be for. Without `sni` and `host` it is the name of a backend by name; else no name is sent and the certificate must be for the backend's address.",
         ),
         key(
             "roots",
