@@ -183,8 +183,20 @@ fn a_bad_file_changes_nothing_and_is_said_everywhere_once() -> Result<()> {
     // The same bad text again is the same news.
     fs::write(agent.config(), &bad).context("write it again")?;
     sleep(Duration::from_secs(1));
-    let said = agent.log().matches("config reload failed").count();
-    ensure!(said == 1, "said {said} times: {}", agent.log());
+    let again = agent.client().output(&["reload"])?;
+    ensure!(again.status.code() == Some(1), "{again:?}");
+    let log = agent.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("XLB0101")).collect();
+    ensure!(
+        log.matches("config reload failed").count() == 1 && lines.len() == 1,
+        "{log}"
+    );
+    // Where it is and what, in the one line.
+    let line = lines.first().copied().unwrap_or_default();
+    ensure!(
+        line.contains("new=\"refused\"") && line.contains(" XLB0101 ") && line.contains("prot"),
+        "{line}"
+    );
     // Set back to what runs: nothing to apply, and the error is gone.
     fs::write(agent.config(), text(&topology, "good")).context("set it back")?;
     in_force(&agent, "good")?;

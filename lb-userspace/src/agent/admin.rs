@@ -60,6 +60,24 @@ impl Held {
     }
 }
 
+/// The cause of a reload that a signal asks for.
+pub(super) const SIGHUP: &str = "SIGHUP";
+
+/// A refusal as the asker gets it, and for the log.
+struct NotReloaded {
+    error: ApiError,
+    in_one_line: String,
+}
+
+impl From<ApiError> for NotReloaded {
+    fn from(error: ApiError) -> Self {
+        Self {
+            in_one_line: error.message.replace('\n', "; "),
+            error,
+        }
+    }
+}
+
 /// A reload that was refused.
 #[derive(Debug)]
 pub struct ReloadFailure {
@@ -117,25 +135,39 @@ impl Admin {
                     "config {new}"
                 );
             }
-            Err(error) => {
-                self.last_error.store(Some(Arc::new(ReloadFailure {
+            Err(NotReloaded { error, in_one_line }) => {
+                let before = self.last_error.swap(Some(Arc::new(ReloadFailure {
                     message: error.message.clone(),
                     at: Timestamp::now(),
                 })));
-                tracing::error!(object = "config", old = "running", new = "refused", cause = by, error = %error.message, "config reload failed");
+                // The watcher and a command find the same: that is said once. A signal has no other answer.
+                let again = before.is_some_and(|before| before.message == error.message);
+                if !again || by == SIGHUP {
+                    tracing::error!(
+                        object = "config",
+                        old = "running",
+                        new = "refused",
+                        cause = by,
+                        error = in_one_line,
+                        "config reload failed"
+                    );
+                }
             }
         }
-        result
+        result.map_err(|refused| refused.error)
     }
 
-    async fn reload_locked(&self, held: &mut Held, by: &str) -> Result<Reloaded, ApiError> {
+    async fn reload_locked(&self, held: &mut Held, by: &str) -> Result<Reloaded, NotReloaded> {
         let current = Arc::clone(&held.desired);
         let (path, overrides) = (current.path.clone(), current.overrides.clone());
         let read = blocking(move || Desired::read(&path, &overrides)).await?;
-        let next = read.map_err(|error| ApiError {
-            code: ErrorCode::BadConfig,
-            message: format!("{error}\nthe running state stays as it is"),
-            next: Some(next_after(&error, &current.path)),
+        let next = read.map_err(|error| NotReloaded {
+            in_one_line: error.in_one_line(),
+            error: ApiError {
+                code: ErrorCode::BadConfig,
+                message: format!("{error}\nthe running state stays as it is"),
+                next: Some(next_after(&error, &current.path)),
+            },
         })?;
         log_dropped(&next, by);
         let next = next.with_answers(&current.answers).with_notices(&current.dropped);

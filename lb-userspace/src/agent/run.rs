@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::admin::{Admin, Caller, log_dropped, log_findings};
+use super::admin::{Admin, Caller, SIGHUP, log_dropped, log_findings};
 use super::confine::{confine, refusal};
 use super::desired::{Desired, DesiredError};
 use super::kept::Kept;
@@ -249,7 +249,7 @@ async fn serve(
     let cause = loop {
         tokio::select! {
             // The answer is in the log and in the status.
-            _ = signals.hangup.recv() => drop(admin.reload(&Caller::agent("SIGHUP")).await),
+            _ = signals.hangup.recv() => drop(admin.reload(&Caller::agent(SIGHUP)).await),
             _ = signals.terminate.recv() => break "SIGTERM",
             _ = signals.interrupt.recv() => break "SIGINT",
             _ = &mut writer_ended => return Err(AgentError::WriterEnded),

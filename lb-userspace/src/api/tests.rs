@@ -798,6 +798,41 @@ async fn an_agent_that_works_is_alive_and_ready_and_a_stuck_one_is_neither() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_a_name_that_is_not_there_are_an_error_with_the_nearest() {
+    let agent = Agent::start(Plays::Well);
+    for (query, message) in [
+        ("service=wbe", "no service wbe; there are: dns, web; did you mean web?"),
+        (
+            "service=web&backend=10.0.0.12:900",
+            "no backend 10.0.0.12:900 in service web; there are: 10.0.0.12:9000, a; did you mean 10.0.0.12:9000?",
+        ),
+        (
+            "backend=web/b",
+            "no backend b in service web; there are: 10.0.0.12:9000, a",
+        ),
+        ("backend=nope", "no backend nope; there are: 10.0.0.12:9000, a, d"),
+    ] {
+        let path = format!("/v1/flows?{query}");
+        let refused = refusal(agent.ask(move |client| client.get::<StatusView>(&path)).await);
+        assert_eq!((refused.code, refused.message.as_str()), (ErrorCode::NotFound, message));
+    }
+    // Those that are there get as far as the tables, which this agent has not.
+    for query in ["service=dns", "service=web&backend=a", "backend=dns/d"] {
+        let path = format!("/v1/flows?{query}");
+        let answer = refusal(agent.ask(move |client| client.get::<StatusView>(&path)).await);
+        assert_eq!(answer.code, ErrorCode::Unavailable);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_carry_the_revision_that_a_write_can_be_made_against() {
+    let agent = Agent::start(Plays::Well);
+    let seen = agent.ask(|client| client.revised::<Vec<ServiceView>>("/v1/services"));
+    let (revision, services) = seen.await.expect("services");
+    assert_eq!((revision, services.len()), (Revision::first(BOOT), 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_agent_is_exit_code_3() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let client = Client::new(&directory.path().join("api.sock"));

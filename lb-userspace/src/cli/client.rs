@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::ETAG;
+use hyper::http::response::Parts;
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
@@ -59,6 +61,13 @@ impl Client {
         self.call(Method::GET, path, Bytes::new())
     }
 
+    /// `GET path`, with the revision of the desired state that the answer shows.
+    pub fn revised<Answer: DeserializeOwned>(&self, path: &str) -> Result<(Revision, Answer), CliError> {
+        let (revision, answer) = self.ask(Method::GET, path, Bytes::new())?;
+        let revision = revision.ok_or_else(|| self.protocol(&format!("{path}: no revision in its ETag")))?;
+        Ok((revision, answer))
+    }
+
     /// `DELETE path`.
     pub fn delete<Answer: DeserializeOwned>(&self, path: &str) -> Result<Answer, CliError> {
         self.call(Method::DELETE, path, Bytes::new())
@@ -81,13 +90,24 @@ impl Client {
     }
 
     fn call<Answer: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, CliError> {
+        self.ask(method, path, body).map(|(_, answer)| answer)
+    }
+
+    fn ask<Answer: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Option<Revision>, Answer), CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| CliError::Problem(format!("async runtime: {error}")))?;
-        let (status, answer) = runtime.block_on(self.exchange(method, path, body))?;
+        let (head, answer) = runtime.block_on(self.exchange(method, path, body))?;
+        let status = head.status;
         if status.is_success() {
-            return serde_json::from_slice(&answer).map_err(|error| self.protocol(&error));
+            let read = serde_json::from_slice(&answer).map_err(|error| self.protocol(&error))?;
+            return Ok((revision_of(&head), read));
         }
         match serde_json::from_slice::<ApiError>(&answer) {
             Ok(error) => Err(CliError::Refused(error)),
@@ -95,13 +115,13 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), CliError> {
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(Parts, Bytes), CliError> {
         let answer = self.send(method, path, body).await?;
-        let status = answer.response.status();
-        let whole = self.in_time(answer.pid, answer.response.into_body().collect()).await?;
+        let (head, body) = answer.response.into_parts();
+        let whole = self.in_time(answer.pid, body.collect()).await?;
         let body = whole.map_err(|error| self.protocol(&error))?;
         answer.driver.abort();
-        Ok((status, body.to_bytes()))
+        Ok((head, body.to_bytes()))
     }
 
     /// Connects and asks.
@@ -165,6 +185,12 @@ impl From<&WriteTo> for Client {
     fn from(to: &WriteTo) -> Self {
         Self::from(&to.socket).against(to.if_revision)
     }
+}
+
+/// The desired state that an answer shows.
+fn revision_of(head: &Parts) -> Option<Revision> {
+    let tag = head.headers.get(ETAG)?.to_str().ok()?;
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
 /// A name as one segment of a path (RFC 3986, 3.3).

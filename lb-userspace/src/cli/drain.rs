@@ -11,7 +11,7 @@ use super::args::BackendDrainArgs;
 use super::client::{Client, path_segment};
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::view::{FlowState, FlowView};
+use crate::view::{ErrorCode, FlowState, FlowView};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -25,7 +25,11 @@ pub(super) fn wait(args: &BackendDrainArgs, backend: &str) -> Result<Exit, CliEr
     let end = Instant::now() + args.timeout;
     let mut empty = 0;
     loop {
-        let left = left(&client, &args.service, Some(backend))?;
+        let left = match left(&client, &args.service, Some(backend)) {
+            // Removed meanwhile, and the maps have forgotten it, because nothing was left.
+            Err(CliError::Refused(error)) if error.code == ErrorCode::NotFound => 0,
+            left => left?,
+        };
         empty = if left == 0 { empty + 1 } else { 0 };
         if empty == EMPTY_LOOKS {
             progress.end();

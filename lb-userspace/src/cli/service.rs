@@ -10,7 +10,7 @@ use super::exit::{CliError, Exit};
 use super::removed::removed;
 use super::target::Target;
 use crate::config::names_there;
-use crate::view::{AddService, BackendSpec, ServiceSpec, ServiceView};
+use crate::view::{AddService, BackendSpec, ServiceSpec, ServiceState, ServiceView};
 
 /// Runs `xlb service ...`.
 pub(super) fn service(command: &ServiceCommand) -> Result<Exit, CliError> {
@@ -25,7 +25,8 @@ pub(super) fn service(command: &ServiceCommand) -> Result<Exit, CliError> {
 /// The service of this name; an error names those there are.
 pub(super) fn named<'v>(services: &'v [ServiceView], name: &str) -> Result<&'v ServiceView, CliError> {
     services.iter().find(|service| service.name == name).ok_or_else(|| {
-        let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        let there = services.iter().filter(|service| service.state != ServiceState::Removed);
+        let names: Vec<&str> = there.map(|service| service.name.as_str()).collect();
         CliError::Problem(format!(
             "no service {name} in the running config; it has: {}\n  next: xlb service list",
             names_there(name, &names)
@@ -117,6 +118,16 @@ mod tests {
             );
             assert!(error.to_string().contains(&wanted), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_services_that_are_wanted() {
+        let mut services = services();
+        services[0].state = ServiceState::Removed;
+        let removed = services[0].name.clone();
+        assert!(named(&services, &removed).is_ok(), "it can still be looked at");
+        let error = named(&services, "nope").expect_err("unknown").to_string();
+        assert!(!error.contains(&removed) && error.contains("it has: "), "{error}");
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Filter {
 }
 
 /// A backend by its name; those of a name that was looked up also by their entry's (`app` for `app@10.0.0.11`).
-fn is_meant(wanted: &str, backend: &str) -> bool {
+pub(crate) fn is_meant(wanted: &str, backend: &str) -> bool {
     let rest = backend.strip_prefix(wanted);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::dataplane::{Connection, DataplaneError, Family, FlowTables, Place, TickClock};
 use crate::view::{FlowFamily, FlowQuery, FlowView, SCHEMA};
+pub(crate) use filter::is_meant;
 use filter::{Filter, mode_of, protocol_of, state_of};
 pub use naming::Naming;
 

@@ -43,9 +43,21 @@ impl Naming {
         self.by_id.values().any(|(known, _)| known == service)
     }
 
+    /// Services that have a backend here.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &str> {
+        self.by_id.values().map(|(service, _)| service.as_str())
+    }
+
+    /// Backends, of one service or of all.
+    pub(crate) fn backends<'n>(&'n self, of: Option<&'n str>) -> impl Iterator<Item = &'n str> {
+        let all = self.by_id.values();
+        all.filter(move |(service, _)| of.is_none_or(|wanted| wanted == service))
+            .map(|(_, backend)| backend.as_str())
+    }
+
     /// A backend as somebody wrote it: its name, or service and name with a slash between. A name that holds slashes
     /// itself is found as it stands.
-    pub(super) fn split(&self, text: &str) -> (Option<String>, String) {
+    pub(crate) fn split(&self, text: &str) -> (Option<String>, String) {
         if self.by_id.values().any(|(_, backend)| backend == text) {
             return (None, text.to_owned());
         }

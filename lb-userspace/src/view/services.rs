@@ -127,12 +127,12 @@ pub enum BackendState {
     Pending,
     /// In maintenance: takes no new flows and is not probed; old ones go on.
     Maint,
-    /// Removed from the config; its last flows go on.
-    Removed,
     /// Takes no new flows; old ones go on.
     Draining,
     /// Takes new flows.
     Active,
+    /// Removed from the config; its last flows go on.
+    Removed,
 }
 
 impl BackendState {

@@ -63,6 +63,26 @@ pub struct Misfit {
     pub why: WriteBackError,
 }
 
+impl DesiredError {
+    /// For the log: the first errors with their places, without pictures.
+    pub fn in_one_line(&self) -> String {
+        const SHOWN: usize = 3;
+        let Self::Check { path, diagnostics } = self else {
+            return self.to_string().replace('\n', "; ");
+        };
+        let all = errors(diagnostics).count();
+        let shown: Vec<String> = errors(diagnostics)
+            .take(SHOWN)
+            .map(|one| format!("{}:{} {} {}", one.line, one.column, one.code, one.message))
+            .collect();
+        let more = match all.saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("; {more} more"),
+        };
+        format!("config {}: {all} error(s): {}{more}", path.display(), shown.join("; "))
+    }
+}
+
 fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
     diagnostics.iter().filter(|found| found.severity == Severity::Error)
 }

@@ -8,12 +8,13 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::{self, Paint};
 use crate::cli::service::named;
 use crate::cli::status;
-use crate::view::{BackendView, SCHEMA, ServiceView, Timestamp};
+use crate::view::{BackendView, Revision, SCHEMA, ServiceView, Timestamp};
 
 /// The JSON answer.
 #[derive(Debug, Serialize)]
 struct ListView<'v> {
     schema: u32,
+    revision: Revision,
     backends: Vec<RowView<'v>>,
 }
 
@@ -27,10 +28,10 @@ struct RowView<'v> {
 
 /// Asks and prints.
 pub(super) fn list(args: &BackendListArgs) -> Result<Exit, CliError> {
-    let services: Vec<ServiceView> = Client::from(&args.socket).get("/v1/services")?;
+    let (revision, services) = Client::from(&args.socket).revised::<Vec<ServiceView>>("/v1/services")?;
     let wanted = wanted(&services, args.service.as_deref())?;
     match args.output {
-        Format::Json => output::json(&document(&wanted))?,
+        Format::Json => output::json(&document(revision, &wanted))?,
         Format::Table => output::text(&text(&wanted, Timestamp::now(), Paint::for_stdout()))?,
     }
     Ok(Exit::Ok)
@@ -44,9 +45,10 @@ fn wanted<'v>(services: &'v [ServiceView], name: Option<&str>) -> Result<Vec<&'v
     named(services, name).map(|found| vec![found])
 }
 
-fn document<'v>(services: &[&'v ServiceView]) -> ListView<'v> {
+fn document<'v>(revision: Revision, services: &[&'v ServiceView]) -> ListView<'v> {
     ListView {
         schema: SCHEMA,
+        revision,
         backends: rows(services)
             .into_iter()
             .map(|(service, backend)| RowView {
@@ -126,7 +128,7 @@ mod tests {
     fn the_json_list_names_the_service_in_each_row() {
         let services = services();
         let wanted = wanted(&services, Some("web")).expect("a known service");
-        insta::assert_snapshot!(serde_json::to_string_pretty(&document(&wanted)).expect("JSON"));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&document(Revision::first(7), &wanted)).expect("JSON"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `xlb explain [CODE|NAME]`: what a finding of `xlb check`, a reason or a port verdict means. Needs no agent.
 
+mod status_words;
 mod topics;
 
 use serde::Serialize;
@@ -44,7 +45,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
 
 /// Why there is nothing to explain, and what was probably meant.
 fn unknown(word: &str) -> String {
-    let next = "\n  next: 'xlb explain' lists all codes, reasons and verdicts";
+    let next = "\n  next: 'xlb explain' lists all codes, reasons, verdicts and words of status";
     if number(word).is_some() {
         let (first, last) = (CODES.first(), WRITE_CODES.last());
         let (first, last) = (first.map_or("", |code| code.id), last.map_or("", |code| code.id));
@@ -54,7 +55,7 @@ fn unknown(word: &str) -> String {
     let names: Vec<&str> = all.iter().map(|topic| topic.name).collect();
     let meant = nearest(word, &names).map(|name| format!("; did you mean '{name}'?"));
     format!(
-        "'{word}' is no code, reason or verdict of xlb{}{next}",
+        "'{word}' is no code, reason, verdict or word of xlb's status{}{next}",
         meant.unwrap_or_default()
     )
 }

@@ -3,6 +3,8 @@
 use lb_common::reason::{AnswerReason, DropReason, PassReason};
 use serde::Serialize;
 
+use super::status_words;
+
 use crate::agent::WRITE_CODES;
 use crate::config::{self, CODES, Code};
 use crate::health::{WORDS, Word};
@@ -46,6 +48,8 @@ pub(in crate::cli) enum Kind {
     AnswerReason,
     /// What a probe found.
     PortVerdict,
+    /// What status says of an object.
+    StatusWord,
 }
 
 impl Kind {
@@ -57,6 +61,7 @@ impl Kind {
             Self::PassReason => "pass reason",
             Self::AnswerReason => "answer reason",
             Self::PortVerdict => "port verdict",
+            Self::StatusWord => "word of status",
         }
     }
 }
@@ -90,6 +95,7 @@ pub(in crate::cli) fn topics() -> Vec<Topic> {
     all.extend(drops.map(|one| of_reason(one.as_str(), Kind::DropReason, one.meaning())));
     all.extend(passes.map(|one| of_reason(one.as_str(), Kind::PassReason, one.meaning())));
     all.extend(answers.map(|one| of_reason(one.as_str(), Kind::AnswerReason, one.meaning())));
+    all.extend(status_words::topics());
     all
 }
 
@@ -152,7 +158,7 @@ fn of_verdict(word: &Word) -> Topic {
     }
 }
 
-fn bare(name: &'static str, kind: Kind, title: &'static str) -> Topic {
+pub(super) fn bare(name: &'static str, kind: Kind, title: &'static str) -> Topic {
     Topic {
         name,
         kind,

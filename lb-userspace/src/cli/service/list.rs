@@ -10,7 +10,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::{self, Paint};
 use crate::cli::status::{self, Detail};
 use crate::cli::table::{Rows, Tone, plain, short};
-use crate::view::{BackendState, SCHEMA, ServiceState, ServiceView, Timestamp, ago};
+use crate::view::{BackendState, Revision, SCHEMA, ServiceState, ServiceView, Timestamp, ago};
 
 const HEADINGS: &[&str] = &[
     "SERVICE", "ADDRESS", "STATE", "SINCE", "BACKENDS", ">FLOWS", ">NEW/s", ">PPS", ">BPS",
@@ -24,16 +24,18 @@ const WIDE_HEADINGS: &[&str] = &[
 #[derive(Debug, Serialize)]
 struct ListView<'v> {
     schema: u32,
+    revision: Revision,
     services: &'v [ServiceView],
 }
 
 /// Asks and prints.
 pub(super) fn list(args: &ServiceListArgs) -> Result<Exit, CliError> {
-    let services: Vec<ServiceView> = Client::from(&args.socket).get("/v1/services")?;
+    let (revision, services) = Client::from(&args.socket).revised::<Vec<ServiceView>>("/v1/services")?;
     let shown = |detail| output::text(&text(&services, Timestamp::now(), Paint::for_stdout(), detail));
     match args.output {
         WideFormat::Json => output::json(&ListView {
             schema: SCHEMA,
+            revision,
             services: &services,
         })?,
         WideFormat::Table => shown(Detail::Screen)?,

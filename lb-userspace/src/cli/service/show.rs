@@ -9,23 +9,25 @@ use crate::cli::client::Client;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::{self, Paint};
 use crate::cli::status::{self, Detail};
-use crate::view::{SCHEMA, ServiceView, Timestamp, ago};
+use crate::view::{Revision, SCHEMA, ServiceView, Timestamp, ago};
 
 /// The JSON answer.
 #[derive(Debug, Serialize)]
 struct ShowView<'v> {
     schema: u32,
+    revision: Revision,
     service: &'v ServiceView,
 }
 
 /// Asks and prints.
 pub(super) fn show(args: &ServiceShowArgs) -> Result<Exit, CliError> {
-    let services: Vec<ServiceView> = Client::from(&args.socket).get("/v1/services")?;
+    let (revision, services) = Client::from(&args.socket).revised::<Vec<ServiceView>>("/v1/services")?;
     let service = named(&services, &args.service)?;
     let shown = |detail| output::text(&text(service, Timestamp::now(), Paint::for_stdout(), detail));
     match args.output {
         WideFormat::Json => output::json(&ShowView {
             schema: SCHEMA,
+            revision,
             service,
         })?,
         WideFormat::Table => shown(Detail::Screen)?,

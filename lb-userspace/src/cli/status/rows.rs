@@ -8,11 +8,11 @@ use crate::view::{BackendState, BackendView, ServiceView, StatusView, Timestamp,
 const HEADINGS: &[&str] = &[
     "SERVICE", "BACKEND", ">WEIGHT", "STATE", "HEALTH", "SINCE", "CHECK", ">FLOWS", ">NEW/s", ">PPS", ">BPS",
 ];
-/// Backends that the one-screen table shows before it says how many are left out.
-const SCREEN_ROWS: usize = 15;
+/// However little room there is.
+const ROWS_AT_LEAST: usize = 3;
 
-/// Table and sentences.
-pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> String {
+/// Table and sentences, in as many lines where there is a limit.
+pub(super) fn backends(view: &StatusView, paint: Paint, lines: Option<usize>) -> String {
     let mut all: Vec<(&ServiceView, &BackendView)> = view
         .services
         .iter()
@@ -20,9 +20,9 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
         .collect();
     // Worst first over the whole table; the order inside one state stays that of the services.
     all.sort_by_key(|(_, backend)| backend.state);
-    let shown = match detail {
-        Detail::Screen => SCREEN_ROWS.min(all.len()),
-        Detail::Wide => all.len(),
+    let (shown, detail) = match lines {
+        Some(lines) => (rows_that_fit(view, &all, lines), Detail::Screen),
+        None => (all.len(), Detail::Wide),
     };
     let mut text = table(all.iter().take(shown).copied(), view.now, paint);
     without_backends(&mut text, &view.services);
@@ -34,6 +34,24 @@ pub(super) fn backends(view: &StatusView, paint: Paint, detail: Detail) -> Strin
     }
     sentences(&mut text, all.iter().take(shown).copied(), detail);
     text
+}
+
+/// The heading, perhaps a line for those left out, and a row for each; one that is down also has a sentence, and the first of
+/// them a blank line above.
+fn rows_that_fit(view: &StatusView, all: &[(&ServiceView, &BackendView)], lines: usize) -> usize {
+    let bare = view
+        .services
+        .iter()
+        .filter(|service| service.backends.is_empty())
+        .count();
+    let is_down = |(_, backend): &&(&ServiceView, &BackendView)| backend.health.verdict == Verdict::Down;
+    let needed = |rows: usize| {
+        let down = all.iter().take(rows).filter(is_down).count();
+        let left_out = usize::from(rows < all.len());
+        1 + bare + rows + left_out + down + usize::from(down > 0)
+    };
+    let most = (0..=all.len()).rev().find(|rows| needed(*rows) <= lines);
+    most.unwrap_or(0).max(ROWS_AT_LEAST.min(all.len()))
 }
 
 /// What the checks say of each backend that is down; with [`Detail::Wide`] of all of them, with their last changes.

@@ -6,7 +6,7 @@ use super::*;
 use crate::health::PortVerdict;
 use crate::reconcile::fixture::{CONFIG, Fixture, moment};
 use crate::reconcile::status_view;
-use crate::view::{FromNameView, NameView};
+use crate::view::{BackendState, FromNameView, NameView};
 
 fn counters(step: u64) -> HashMap<u32, BackendStats> {
     let stats = BackendStats {
@@ -68,7 +68,7 @@ fn many_backends_stay_on_one_screen_with_the_worst_first() {
     let active = service.backends.last().cloned().expect("a backend");
     service.backends.extend(std::iter::repeat_n(active, 200));
     let text = status_text(&view, Paint::Plain, Detail::Screen);
-    assert!(text.lines().count() <= 30, "{} lines", text.lines().count());
+    assert_eq!(text.lines().count(), 25, "{text}");
     assert!(text.contains("more; all of them: xlb status -o wide"));
     let row = text
         .lines()
@@ -76,6 +76,30 @@ fn many_backends_stay_on_one_screen_with_the_worst_first() {
         .nth(1)
         .unwrap_or_default();
     assert!(row.contains("down"), "{row}");
+}
+
+#[test]
+fn removed_backends_stand_below_those_in_use() {
+    let mut view = troubled();
+    let backends = &mut view.services.first_mut().expect("a service").backends;
+    let mut removed = backends.last().cloned().expect("a backend");
+    removed.state = BackendState::Removed;
+    removed.name = "gone".to_owned();
+    backends.insert(0, removed);
+    let text = status_text(&view, Paint::Plain, Detail::Screen);
+    let states: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("SERVICE"))
+        .skip(1)
+        .filter_map(|line| {
+            ["down", "active", "removed"]
+                .into_iter()
+                .find(|state| line.contains(state))
+        })
+        .collect();
+    assert_eq!(states.first().copied(), Some("down"), "{text}");
+    let of = |state| states.iter().position(|found| *found == state);
+    assert!(of("removed") > of("active"), "{text}");
 }
 
 #[test]

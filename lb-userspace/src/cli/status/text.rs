@@ -4,8 +4,11 @@ use super::header::header;
 use super::rows::backends;
 use crate::cli::output::{self, Paint};
 use crate::view::StatusView;
-/// Warnings that the one-screen table shows.
-const SCREEN_WARNINGS: usize = 5;
+
+/// Lines of one screen.
+const SCREEN_LINES: usize = 25;
+/// Warnings, and failed writes, that one screen shows.
+const SCREEN_WARNINGS: usize = 4;
 
 /// How much of the status is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +28,11 @@ pub fn status_text(view: &StatusView, paint: Paint, detail: Detail) -> String {
         text.push_str(&problems);
     }
     text.push('\n');
-    text.push_str(&backends(view, paint, detail));
+    let left = match detail {
+        Detail::Screen => Some(SCREEN_LINES.saturating_sub(text.lines().count())),
+        Detail::Wide => None,
+    };
+    text.push_str(&backends(view, paint, left));
     text
 }
 
