@@ -100,6 +100,16 @@ mod tests {
     }
 
     #[test]
+    fn one_carry_is_enough_for_two_words() {
+        for check in 0..=u16::MAX {
+            for delta in [0, 1, 0x00ff, 0x0100, 0x7fff, 0x8000, 0xfffe, 0xffff, check, !check] {
+                let folded = !Sum::new().add(!check).add(delta).fold();
+                assert_eq!(apply(check, delta), folded, "{check:#06x} {delta:#06x}");
+            }
+        }
+    }
+
+    #[test]
     fn a_difference_gives_the_checksum_of_the_changed_words() {
         let before = [0x1234, 0xabcd, 0x00ff, 0xffff];
         let after = [0x1234, 0x0001, 0x00ff, 0x8000];

@@ -94,16 +94,6 @@ impl MacWords {
     }
 }
 
-/// Source and destination port, as TCP and UDP both start.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Ports {
-    /// Source port, wire order.
-    pub src: [u8; 2],
-    /// Destination port, wire order.
-    pub dst: [u8; 2],
-}
-
 /// TCP header without options. (`network_types::tcp::TcpHdr` reads flags through a bit loop that can panic.)
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +147,7 @@ macro_rules! headers {
 }
 
 headers! {
-    Eth => 14, Ports => 4, EthIpv4 => 34, EthIpv6 => 54, Ipv4Hdr => 20, Ipv6Hdr => 40, Tcp => 20, UdpHdr => 8,
+    Eth => 14, EthIpv4 => 34, EthIpv6 => 54, Ipv4Hdr => 20, Ipv6Hdr => 40, Tcp => 20, UdpHdr => 8,
     Icmpv6Hdr => 8, [u8; 2] => 2, [u8; 4] => 4, [u8; 8] => 8,
 }
 

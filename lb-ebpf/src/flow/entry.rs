@@ -247,7 +247,7 @@ entry_value!(FlowValue4);
 entry_value!(FlowValue6);
 
 const _: () = {
-    // `Entry::load` relies on the id being copied with the rest.
+    // `Entry::load_into` and the fast path's words rely on the id being first.
     assert!(core::mem::offset_of!(FlowValue4, conn_id) == 0);
     assert!(core::mem::offset_of!(FlowValue6, conn_id) == 0);
 };

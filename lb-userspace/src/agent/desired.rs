@@ -16,7 +16,8 @@ use std::sync::Arc;
 pub use change::{Change, DroppedOverride, Override};
 pub use error::DesiredError;
 use error::Misfit;
-pub use file::{read_all, read_config};
+pub(super) use file::read_config;
+pub use file::{read_all, read_config_or_fifo};
 pub use overrides::Chosen;
 
 use super::confine;

@@ -17,7 +17,7 @@ mod watch;
 
 pub use admin::{Admin, Caller, Expected, ReloadFailure, Store};
 pub use confine::{Confinement, NEEDED_CAPABILITIES};
-pub use desired::{Change, Chosen, Desired, DesiredError, DroppedOverride, Override, read_all, read_config};
+pub use desired::{Change, Chosen, Desired, DesiredError, DroppedOverride, Override, read_all, read_config_or_fifo};
 pub use kept::{KeepError, OverrideFile};
 pub use names::Names;
 pub use presence::address_view;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::args::{CheckArgs, Format};
 use super::exit::{CliError, Exit};
 use super::output;
-use crate::agent::{DesiredError, address_view, read_all, read_config};
+use crate::agent::{DesiredError, address_view, read_all, read_config_or_fifo};
 use crate::config::{self, Config, Diagnostic};
 use crate::health::{Trust, look_at_roots};
 use crate::host;
@@ -93,7 +93,7 @@ fn look(args: &CheckArgs) -> CheckView {
     let read = if path.as_os_str() == "-" {
         read_all(std::io::stdin().lock())
     } else {
-        read_config(path)
+        read_config_or_fifo(path)
     };
     let bytes = match read {
         Ok(bytes) => bytes,

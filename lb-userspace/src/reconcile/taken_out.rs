@@ -1,7 +1,8 @@
 //! Services that take no new connections because the operator wants it so: every backend of a family is drained, in
 //! maintenance, of weight 0 or removed. Health plays no part ([`crate::state::panic`] has that). Pure.
 
-use crate::agent::{Chosen, Desired};
+use crate::agent::{Change, Chosen, Desired, Override};
+use crate::config::write_back::BackendSetting;
 use crate::config::{AdminState, BackendConfig, Panic, ServiceConfig};
 use crate::view::WarningView;
 
@@ -16,7 +17,9 @@ fn of_service(desired: &Desired, service: &ServiceConfig) -> Vec<WarningView> {
         let has_vip = service.vips.iter().any(|vip| vip.is_ipv4() == ipv4);
         let of_family = service.backends.iter().filter(|b| b.address.is_ipv4() == ipv4);
         let backends: Vec<&BackendConfig> = of_family.collect();
-        let nobody = has_vip && !backends.iter().any(|backend| takes_new(backend));
+        // Of names that have no answer yet nobody knows; their own finding says so.
+        let unknown = backends.is_empty() && !service.names.is_empty();
+        let nobody = has_vip && !unknown && !backends.iter().any(|backend| takes_new(backend));
         nobody.then(|| sentence(desired, service, name, &backends))
     };
     [family(true, "IPv4"), family(false, "IPv6")]
@@ -39,7 +42,7 @@ fn sentence(desired: &Desired, service: &ServiceConfig, family: &str, backends: 
     out.dedup();
     let why = match out.as_slice() {
         [] => format!("there is no {family} backend"),
-        some => format!("no {family} backend takes new connections ({})", some.join(", ")),
+        some => format!("no {family} backend takes new connections ({})", first_few(some)),
     };
     let panic = match (service.panic, backends) {
         (Panic::UseAll, [_, ..]) => "; panic = \"use_all\" does not bring back what was taken out on purpose",
@@ -51,6 +54,17 @@ fn sentence(desired: &Desired, service: &ServiceConfig, family: &str, backends: 
             "service {name}: {why}: new {family} connections are dropped (no_backend), established ones go on{panic}"
         ),
         next: Some(undo(desired, service, backends.first().copied())),
+    }
+}
+
+/// As many as one sentence may hold.
+fn first_few(all: &[String]) -> String {
+    const FEW: usize = 4;
+    let (named, rest) = all.split_at(all.len().min(FEW));
+    let named = named.join(", ");
+    match rest.len() {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 
@@ -80,7 +94,14 @@ fn undo(desired: &Desired, service: &ServiceConfig, backend: Option<&BackendConf
     };
     let entry = entry(backend);
     let chosen = Chosen::Backend(name.clone(), entry.to_owned());
-    if !desired.parted(&chosen).0.is_empty() {
+    let took_it_out = |change: &Override| match &change.change {
+        Change::Set { setting, .. } => match setting {
+            BackendSetting::State(state) => *state != AdminState::Ready && *state == backend.state,
+            BackendSetting::Weight(weight) => *weight == 0 && backend.state == AdminState::Ready,
+        },
+        _ => false,
+    };
+    if desired.parted(&chosen).0.iter().any(took_it_out) {
         return format!("xlb override drop {name} {entry}");
     }
     match backend.state {
@@ -94,8 +115,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::agent::{Change, Override};
-    use crate::config::write_back::BackendSetting;
     use crate::reconcile::fixture::CONFIG;
     use crate::view::Timestamp;
 
@@ -143,6 +162,47 @@ mod tests {
             state = state.with_override(change).expect("in maintenance");
         }
         insta::assert_snapshot!(said(&state));
+    }
+
+    #[test]
+    fn a_command_that_undoes_something_else_is_not_advised() {
+        let mut state = desired(CONFIG);
+        for backend in ["a", "10.0.0.12:9000"] {
+            state = state
+                .with_saved(&set(backend, BackendSetting::State(AdminState::Drain)))
+                .expect("drained");
+        }
+        let lighter = Override {
+            change: set("a", BackendSetting::Weight(50)),
+            by: "api uid 0".to_owned(),
+            at: Timestamp::now(),
+        };
+        let state = state.with_override(lighter).expect("lighter");
+        assert!(
+            said(&state).contains("next: xlb backend ready web a"),
+            "{}",
+            said(&state)
+        );
+    }
+
+    #[test]
+    fn of_very_many_the_first_are_named() {
+        let all: Vec<String> = (1..=5_000).map(|number| format!("b{number} drained")).collect();
+        assert_eq!(
+            first_few(&all),
+            "b1 drained, b2 drained, b3 drained, b4 drained and 4996 more"
+        );
+        assert_eq!(first_few(&all[..4]), "b1 drained, b2 drained, b3 drained, b4 drained");
+    }
+
+    #[test]
+    fn names_without_an_answer_are_no_decision_of_the_operator() {
+        let start = CONFIG.find("[[service.backend]]").expect("a backend");
+        let named = format!(
+            "{}[[service.backend]]\nname = \"a\"\naddress = \"web.example\"\nport = 8080\n",
+            &CONFIG[..start]
+        );
+        assert_eq!(said(&desired(&named)), "");
     }
 
     #[test]

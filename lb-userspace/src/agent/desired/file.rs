@@ -1,6 +1,6 @@
 //! Reads the config file, and nothing that only has a name: a FIFO, a device or a directory would be read without an end.
 
-use std::fs::{FileType, OpenOptions};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Error, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 64 << 20;
 ///
 /// # Errors
 /// What the system says; that it is no regular file; that it is too large.
-pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+pub(in crate::agent) fn read_config(path: &Path) -> io::Result<Vec<u8>> {
     // Without O_NONBLOCK the open of a FIFO waits for its writer.
     let file = OpenOptions::new()
         .read(true)
@@ -26,6 +26,17 @@ pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::InvalidInput, wanted));
     }
     read_all(file)
+}
+
+/// As [`read_config`], and a FIFO, too: a shell's `<(command)` is one, and whoever waits for its writer can give up.
+///
+/// # Errors
+/// Those of [`read_config`].
+pub fn read_config_or_fifo(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.file_type().is_fifo() {
+        return read_all(File::open(path)?);
+    }
+    read_config(path)
 }
 
 /// All that comes, as far as a config may go.
@@ -50,8 +61,6 @@ fn kind(of: FileType) -> &'static str {
         "a directory"
     } else if of.is_fifo() {
         "a FIFO"
-    } else if of.is_socket() {
-        "a socket"
     } else if of.is_char_device() || of.is_block_device() {
         "a device"
     } else {
@@ -61,7 +70,7 @@ fn kind(of: FileType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::thread;
 
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
@@ -82,10 +91,24 @@ mod tests {
         assert_eq!(refused(room.path()), said("a directory"));
         assert_eq!(refused(Path::new("/dev/zero")), said("a device"));
         let file = room.path().join("xlb.toml");
-        std::fs::write(&file, "a = 1\n").expect("write");
+        fs::write(&file, "a = 1\n").expect("write");
         let link = room.path().join("link");
         std::os::unix::fs::symlink(&file, &link).expect("link");
         assert_eq!(read_config(&link).expect("read"), b"a = 1\n");
+    }
+
+    #[test]
+    fn a_fifo_is_read_where_somebody_waits_for_it() {
+        let room = tempfile::tempdir().expect("directory");
+        let fifo = room.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRWXU).expect("FIFO");
+        let read = thread::spawn({
+            let fifo = fifo.clone();
+            move || read_config_or_fifo(&fifo)
+        });
+        fs::write(&fifo, "a = 1\n").expect("written");
+        assert_eq!(read.join().expect("no panic").expect("read"), b"a = 1\n");
+        read_config_or_fifo(room.path()).unwrap_err();
     }
 
     #[test]

@@ -54,11 +54,14 @@ impl Open {
 
     /// Closes one; `false` when there is none that is idle.
     pub(super) async fn close_oldest_idle(&mut self) -> bool {
-        let idle = self.all.iter().enumerate();
-        let oldest = idle
+        let all = self.all.iter().enumerate();
+        let mut idle: Vec<(Instant, usize)> = all
             .filter_map(|(index, (lease, _))| Some((lease.idle_since()?, index)))
-            .min();
-        let Some((_, index)) = oldest.filter(|(_, index)| self.all[*index].0.give_up()) else {
+            .collect();
+        idle.sort_unstable();
+        // One that has begun a request just now is passed over.
+        let oldest = idle.iter().find(|(_, index)| self.all[*index].0.give_up());
+        let Some((_, index)) = oldest.copied() else {
             return false;
         };
         let (_, task) = self.all.swap_remove(index);
@@ -153,7 +156,7 @@ impl Drop for Work {
     }
 }
 
-/// The body of an answer, which keeps its connection busy until it is sent.
+/// The body of an answer, which keeps its connection busy until hyper has taken the last of it.
 #[derive(Debug)]
 pub(super) struct Held {
     body: Body,

@@ -46,7 +46,7 @@ const WORDS: &[(&str, &str, Option<&str>)] = &[
     (
         "draining",
         "Of a backend: the operator wants no new connections for it, or its weight is 0; those it has go on, and it is checked.",
-        Some("xlb backend ready SERVICE BACKEND"),
+        Some("xlb backend ready SERVICE BACKEND, or xlb backend weight SERVICE BACKEND N"),
     ),
     (
         "maint",

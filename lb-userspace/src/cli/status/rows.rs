@@ -50,7 +50,8 @@ fn rows_that_fit(view: &StatusView, all: &[(&ServiceView, &BackendView)], lines:
         let left_out = usize::from(rows < all.len());
         1 + bare + rows + left_out + down + usize::from(down > 0)
     };
-    let most = (0..=all.len()).rev().find(|rows| needed(*rows) <= lines);
+    // More rows than lines never fit, however many backends there are.
+    let most = (0..=all.len().min(lines)).rev().find(|rows| needed(*rows) <= lines);
     most.unwrap_or(0).max(ROWS_AT_LEAST.min(all.len()))
 }
 
