@@ -1,6 +1,6 @@
 //! The packets to which nothing happens: a plain header, an established flow, no SYN, FIN or RST, the client where it
-//! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::Slow`], and
-//! `pipeline::process` decides it by the same rules from the start.
+//! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::Slow4`] or [`Fast::Slow6`],
+//! and `crate::pipeline` decides it by the same rules from the start.
 //!
 //! Asks: settings and interface (inlined array lookups), the bitmap, one flow lookup, one backend.
 
