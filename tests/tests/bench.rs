@@ -47,3 +47,30 @@ fn live_frames_arrive_whoever_forwards_them() -> Result<()> {
     ensure!(report.rows.len() == 6 && report.bars.len() == 2, "{report}");
     Ok(())
 }
+
+#[test]
+fn the_agent_does_what_its_benchmark_times() -> Result<()> {
+    require!("ip", "ethtool");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("control.json");
+    run(Bench::Control, Effort::Quick, Groups::All, Some(path.clone()))?;
+    let report = Report::read(&path)?;
+    for (group, name) in [
+        ("a ring of 65,536 slots", "built for 1,000 backends"),
+        (
+            "from 'backend add' to the first packet",
+            "API, next hop new: first packet back",
+        ),
+        ("50 services of 10 backends", "one weight, --runtime, answered"),
+        ("100 TCP checks a second, real listeners", "checks a second"),
+        ("100 TCP checks a second, real listeners", "per-CPU maps"),
+        ("a new agent over what is pinned", "with 1000 connections: first answer"),
+    ] {
+        let row = report
+            .row(group, name)
+            .with_context(|| format!("{group}: no row {name}"))?;
+        ensure!(row.minimum() > 0.0, "{group}, {name}: {row:?}");
+    }
+    ensure!(report.bars.len() == 5, "{report}");
+    Ok(())
+}

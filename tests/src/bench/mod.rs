@@ -4,6 +4,7 @@
 //! never because something was slow: bars are printed and judged by `compare` and by people.
 
 mod case;
+mod control;
 mod driver;
 mod machine;
 mod packets;
@@ -27,6 +28,8 @@ pub enum Bench {
     Packets,
     /// Real connections, one row per way to balance.
     Traffic,
+    /// Changes, checks and starts of the agent.
+    Control,
 }
 
 /// How long a benchmark may take.
@@ -68,6 +71,7 @@ pub fn run(bench: Bench, effort: Effort, groups: Groups, json: Option<PathBuf>) 
         Bench::Program => program::run(effort, groups)?,
         Bench::Packets => packets::run(effort)?,
         Bench::Traffic => traffic::run(effort)?,
+        Bench::Control => control::run(effort, &groups)?,
     };
     print!("{report}");
     if let Some(path) = json {

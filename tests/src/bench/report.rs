@@ -19,6 +19,8 @@ const SCHEMA: u32 = 1;
 pub enum Unit {
     /// Nanoseconds a packet.
     NsPerPacket,
+    /// Milliseconds.
+    Milliseconds,
     /// Bytes.
     Bytes,
     /// Instructions.
@@ -39,6 +41,7 @@ impl Unit {
     const fn as_str(self) -> &'static str {
         match self {
             Self::NsPerPacket => "ns",
+            Self::Milliseconds => "ms",
             Self::Bytes => "bytes",
             Self::Instructions => "insns",
             Self::Count => "",

@@ -20,17 +20,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Nanoseconds a packet through the loaded program, beside bare map operations of the same run
-    Program {
-        #[command(flatten)]
-        options: Options,
-        /// Only groups of rows whose name holds this text
-        #[arg(long, value_name = "TEXT")]
-        only: Option<String>,
-    },
+    Program(Selective),
     /// Live frames over veth at full speed on one core, against nftables and the least that forwarding is
     Packets(Options),
     /// Connections, requests, throughput and latency of real peers: direct, xlb, nftables, HAProxy, nginx stream
     Traffic(Options),
+    /// The agent: from a change to its packets, many services, checks, adoption of connections
+    Control(Selective),
     /// Two documents side by side
     Compare {
         /// The earlier document
@@ -38,6 +34,15 @@ enum Command {
         /// The later document
         after: PathBuf,
     },
+}
+
+#[derive(clap::Args)]
+struct Selective {
+    #[command(flatten)]
+    options: Options,
+    /// Only groups of rows whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -52,9 +57,10 @@ struct Options {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Program { options, only } => run(Bench::Program, options, only.map_or(Groups::All, Groups::Holding)),
+        Command::Program(Selective { options, only }) => run(Bench::Program, options, groups(only)),
         Command::Packets(options) => run(Bench::Packets, options, Groups::All),
         Command::Traffic(options) => run(Bench::Traffic, options, Groups::All),
+        Command::Control(Selective { options, only }) => run(Bench::Control, options, groups(only)),
         Command::Compare { before, after } => bench::compare(&before, &after),
     };
     match outcome {
@@ -69,4 +75,8 @@ fn main() -> ExitCode {
 fn run(bench: Bench, options: Options, groups: Groups) -> anyhow::Result<()> {
     let effort = if options.quick { Effort::Quick } else { Effort::Full };
     bench::run(bench, effort, groups, options.json)
+}
+
+fn groups(only: Option<String>) -> Groups {
+    only.map_or(Groups::All, Groups::Holding)
 }
