@@ -22,6 +22,15 @@ fn every_packet_that_the_benchmark_times_does_what_its_row_says() -> Result<()> 
             ensure!(!row.samples.is_empty(), "{group}, {name}: no sample");
         }
     }
+    for group in ["SYN flood, tcp4 full_nat", "SYN flood, tcp6 gateway"] {
+        for name in [
+            "SYN, half-open table empty",
+            "SYN, half-open table full, oldest evicted",
+        ] {
+            let row = report.row(group, name);
+            ensure!(row.is_some_and(|row| row.baseline.is_some()), "{group}: no row {name}");
+        }
+    }
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 //! Every timed run is checked: each packet must have met the fate it was to meet, by the program's own counters, and the
 //! last one's checksums are judged by etherparse.
 
+mod flood;
+
 use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_common::abi::BackendStats;
 use lb_common::bench::names;
@@ -24,6 +26,7 @@ struct Bench {
     lab: Lab,
     kernel: Kernel,
     driver: Driver,
+    room: Room,
     effort: Effort,
     groups: Groups,
     report: Report,
@@ -76,21 +79,23 @@ pub(super) fn run(effort: Effort, groups: Groups) -> Result<Report> {
     let lab = Lab::enter()?;
     let (connections, half_open) = match effort {
         Effort::Full => (1 << 20, 1 << 18),
-        Effort::Quick => (1 << 16, 1 << 16),
+        Effort::Quick => (1 << 16, 1 << 14),
     };
     let sizes = Sizes { connections, half_open };
     let mut kernel = Kernel::load_with(Object::Production, sizes, &[])?;
     kernel.maps.install(&case::world(&lab))?;
-    let mut driver = Driver::load(Room {
+    let room = Room {
         walk: connections,
         flows: connections * 2,
         half: half_open * 2,
-    })?;
+    };
+    let mut driver = Driver::load(room)?;
     driver.aim(kernel.program()?.fd()?)?;
     let mut bench = Bench {
         lab,
         kernel,
         driver,
+        room,
         effort,
         groups,
         report,
@@ -102,6 +107,11 @@ pub(super) fn run(effort: Effort, groups: Groups) -> Result<Report> {
     }
     for family in FAMILIES {
         bench.handshake(Case { family, service: GATE })?;
+    }
+    for service in [WEB, GATE] {
+        for family in FAMILIES {
+            bench.flood(Case { family, service })?;
+        }
     }
     for family in FAMILIES {
         for service in [WEB, GATE, DNS, TIME] {
