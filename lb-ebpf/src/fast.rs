@@ -1,8 +1,9 @@
 //! The packets to which nothing happens: a plain header, an established flow, no SYN, FIN or RST, the client where it
-//! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::Slow4`] or [`Fast::Slow6`],
+//! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
 //! and `crate::pipeline` decides it by the same rules from the start.
 //!
-//! Asks: settings and interface (inlined array lookups), the bitmap, one flow lookup, one backend.
+//! Asks: the bitmap, one flow lookup, settings and interface while the entry is on its way from memory, one backend. Arrays
+//! are inlined.
 
 use lb_common::{
     abi::{ABI_VERSION, direction, flow_flag, hop_flag, iface_flag},
@@ -39,19 +40,45 @@ pub trait Exit<P> {
     fn to_backend(packet: &P, backend_id: u32, way: WayWord) -> u32;
     /// From this backend to a client; returns the XDP action.
     fn to_client(packet: &P, backend_id: u32, way: WayWord) -> u32;
+    /// Not forwarded; returns the XDP action.
+    fn ends(packet: &P, verdict: Verdict) -> u32;
 }
 
-/// How far the fast path came.
+/// How far the fast path came, in one word: as an enum, every packet would carry its variant along beside its XDP action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fast {
+pub struct Fast(u32);
+
+impl Fast {
+    /// The first word that is no XDP action.
+    pub const FIRST_SLOW: u32 = 16;
+
     /// It has left, with this XDP action.
-    Left(u32),
-    /// All the way to a verdict.
-    Done(Verdict),
+    #[inline(always)]
+    #[must_use]
+    pub const fn left(action: u32) -> Self {
+        Self(action)
+    }
+
     /// An IPv4 packet that needs the slow path.
-    Slow4(Known),
+    #[inline(always)]
+    #[must_use]
+    pub const fn slow4(known: Known) -> Self {
+        Self(Self::FIRST_SLOW | known as u32)
+    }
+
     /// An IPv6 packet that needs the slow path.
-    Slow6(Known),
+    #[inline(always)]
+    #[must_use]
+    pub const fn slow6(known: Known) -> Self {
+        Self(Self::FIRST_SLOW | 2 | known as u32)
+    }
+
+    /// An XDP action, or one of the words of the slow path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u32 {
+        self.0
+    }
 }
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -96,29 +123,35 @@ where
     E: Exit<P>,
     T: Tables + FlowTables<V4> + FlowTables<V6>,
 {
-    let (ingress, ether_type) = match ingress(packet, tables) {
-        Ok(found) => found,
-        Err(reason) => return Fast::Done(Verdict::pass(reason)),
+    let Some(eth) = packet.get::<Eth>(Offset::START) else {
+        return to_kernel::<P, T, E>(packet, tables, PassReason::TruncatedIp);
     };
-    match ether_type {
+    match u16::from_be_bytes(eth.ether_type) {
         ETHERTYPE_IPV4 => match plain4(packet) {
-            Plain::Facts(facts) if !is_ours(tables, &facts) => Fast::Done(Verdict::pass(PassReason::NotOurs)),
-            Plain::Facts(facts) => {
-                established::<V4, P, T, E>(packet, tables, &facts, &ingress).unwrap_or_else(Fast::Slow4)
+            Plain::Facts(facts) if !is_ours(tables, &facts) => {
+                to_kernel::<P, T, E>(packet, tables, PassReason::NotOurs)
             }
-            Plain::Not => Fast::Slow4(Known::Nothing),
-            Plain::Truncated => Fast::Done(Verdict::pass(PassReason::TruncatedIp)),
+            Plain::Facts(facts) => by_protocol::<V4, P, T, E>(packet, tables, &facts, Fast::slow4),
+            Plain::Not => Fast::slow4(Known::Nothing),
+            Plain::Truncated => to_kernel::<P, T, E>(packet, tables, PassReason::TruncatedIp),
         },
         ETHERTYPE_IPV6 => match plain6(packet) {
-            Plain::Facts(facts) if !is_ours(tables, &facts) => Fast::Done(Verdict::pass(PassReason::NotOurs)),
-            Plain::Facts(facts) => {
-                established::<V6, P, T, E>(packet, tables, &facts, &ingress).unwrap_or_else(Fast::Slow6)
+            Plain::Facts(facts) if !is_ours(tables, &facts) => {
+                to_kernel::<P, T, E>(packet, tables, PassReason::NotOurs)
             }
-            Plain::Not => Fast::Slow6(Known::Nothing),
-            Plain::Truncated => Fast::Done(Verdict::pass(PassReason::TruncatedIp)),
+            Plain::Facts(facts) => by_protocol::<V6, P, T, E>(packet, tables, &facts, Fast::slow6),
+            Plain::Not => Fast::slow6(Known::Nothing),
+            Plain::Truncated => to_kernel::<P, T, E>(packet, tables, PassReason::TruncatedIp),
         },
-        _ => Fast::Done(Verdict::pass(PassReason::NotIp)),
+        _ => to_kernel::<P, T, E>(packet, tables, PassReason::NotIp),
     }
+}
+
+/// The kernel gets it, for this reason if not already for where it came in.
+#[inline(always)]
+fn to_kernel<P: Packet, T: Tables, E: Exit<P>>(packet: &P, tables: &T, reason: PassReason) -> Fast {
+    let reason = ingress(packet, tables).err().unwrap_or(reason);
+    Fast::left(E::ends(packet, Verdict::pass(reason)))
 }
 
 /// What the plain parse found.
@@ -196,26 +229,50 @@ pub fn is_ours<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
         || tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port))
 }
 
+/// Twice the code, of which each packet takes the half that asks nothing about the protocol.
 #[inline(always)]
-fn established<F, P, T, E>(packet: &mut P, tables: &T, facts: &Facts<F>, ingress: &Ingress) -> Result<Fast, Known>
+fn by_protocol<F, P, T, E>(packet: &mut P, tables: &T, facts: &Facts<F>, slow: impl Fn(Known) -> Fast) -> Fast
 where
     F: Rewrite,
     P: Packet,
     E: Exit<P>,
     T: Tables + FlowTables<F>,
 {
-    let l4 = match layer4::<F, P>(packet, facts) {
-        Ok(l4) => l4,
-        Err(reason) => return Ok(Fast::Done(Verdict::drop(reason))),
+    if facts.is_tcp() {
+        let protocol = IPPROTO_TCP;
+        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, slow)
+    } else {
+        let protocol = IPPROTO_UDP;
+        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, slow)
+    }
+}
+
+#[inline(always)]
+fn established<F, P, T, E>(packet: &mut P, tables: &T, facts: &Facts<F>, slow: impl Fn(Known) -> Fast) -> Fast
+where
+    F: Rewrite,
+    P: Packet,
+    E: Exit<P>,
+    T: Tables + FlowTables<F>,
+{
+    let Ok(l4) = layer4::<F, P>(packet, facts) else {
+        // One place for all: which reason it is would cost every packet.
+        return slow(Known::Nothing);
     };
     if l4.has(tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST) || check_parts::<F, P>(packet, facts, l4).is_err() {
-        return Err(Known::Nothing);
+        return slow(Known::Nothing);
     }
     let key = facts.key();
-    let tag = F::tag(&key);
     let Some(entry) = tables.established(&key) else {
-        return Err(Known::NotEstablished);
+        return slow(Known::NotEstablished);
     };
+    // What needs no flow is asked while the entry is on its way from memory.
+    let ingress = match ingress(packet, tables) {
+        Ok((ingress, _)) => ingress,
+        Err(reason) => return Fast::left(E::ends(packet, Verdict::pass(reason))),
+    };
+    // Of the facts anew: the key has been in memory, where LLVM would read it again.
+    let tag = F::tag(&facts.key());
     let now = tables.now();
     // What is read of the entry from here to `is_still` counts only if that says so.
     let conn_id = entry.conn_id();
@@ -224,40 +281,40 @@ where
     let is_tcp = facts.is_tcp();
     if state.direction() == direction::REPLY {
         if state.tcp_seen() != 0 || (!is_tcp && state.flags() & flow_flag::ANSWERED == 0) {
-            return Err(Known::Nothing);
+            return slow(Known::Nothing);
         }
         let (pair, edit, hop, last_seen, backend_id) =
             (entry.pair(), tail.edit, tail.hop, tail.last_seen, tail.backend_id);
         if !entry.is_still(conn_id, tail.key_tag, tag) {
-            return Err(Known::NotEstablished);
+            return slow(Known::NotEstablished);
         }
         touch(tables, entry, last_seen, now);
         let way = way(hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex);
-        return Ok(match rewrite_plain::<F, P>(packet, is_tcp, l4, pair, edit, hop) {
-            Some(()) => Fast::Left(E::to_client(packet, backend_id, way)),
-            None => Fast::Done(Verdict::drop(DropReason::TruncatedL4)),
-        });
+        return match rewrite_plain::<F, P>(packet, is_tcp, l4, pair, edit, hop) {
+            Some(()) => Fast::left(E::to_client(packet, backend_id, way)),
+            None => Fast::left(E::ends(packet, Verdict::drop(DropReason::TruncatedL4))),
+        };
     }
     let backend_id = tail.backend_id;
     let Some(backend) = tables.backend(backend_id) else {
-        return Err(Known::Nothing);
+        return slow(Known::Nothing);
     };
     let moved = tail.hop.ifindex() != ingress.ifindex || !tail.hop.is_sender_of(packet);
     if moved || state.tcp_seen() != 0 || (!is_tcp && is_gone(backend.state)) {
-        return Err(Known::Nothing);
+        return slow(Known::Nothing);
     }
     let (pair, edit, last_seen) = (entry.pair(), tail.edit, tail.last_seen);
     if !entry.is_still(conn_id, tail.key_tag, tag) {
-        return Err(Known::NotEstablished);
+        return slow(Known::NotEstablished);
     }
     touch(tables, entry, last_seen, now);
     if backend.hop_flags & hop_flag::VALID == 0 {
-        return Ok(Fast::Done(Verdict::drop(DropReason::NoNeighbour)));
+        return Fast::left(E::ends(packet, Verdict::drop(DropReason::NoNeighbour)));
     }
     let hop = Hop::of(backend);
     let way = way(hop.ifindex(), backend.hop_flags & hop_flag::TX, ingress.ifindex);
-    Ok(match rewrite_plain::<F, P>(packet, is_tcp, l4, pair, edit, hop) {
-        Some(()) => Fast::Left(E::to_backend(packet, backend_id, way)),
-        None => Fast::Done(Verdict::drop(DropReason::TruncatedL4)),
-    })
+    match rewrite_plain::<F, P>(packet, is_tcp, l4, pair, edit, hop) {
+        Some(()) => Fast::left(E::to_backend(packet, backend_id, way)),
+        None => Fast::left(E::ends(packet, Verdict::drop(DropReason::TruncatedL4))),
+    }
 }

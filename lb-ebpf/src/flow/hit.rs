@@ -69,7 +69,8 @@ pub fn is_gone(state: u8) -> bool {
 /// Writes `last_seen`, at most once a second: other CPUs read the line.
 #[inline(always)]
 pub fn touch<F: Family, T: Tables>(tables: &T, entry: Entry<F>, last_seen: u32, now: u32) {
-    if idle_ticks(now, last_seen) >= tables.hz() {
+    // As `idle_ticks(now, last_seen) >= tables.hz()`: a moment ahead is a negative age.
+    if now.wrapping_sub(last_seen).cast_signed() >= tables.hz().cast_signed() {
         entry.set_last_seen(now);
     }
 }

@@ -54,6 +54,11 @@ impl Exit<XdpPacket> for Leave {
     }
 
     #[inline(always)]
+    fn ends(packet: &XdpPacket, verdict: Verdict) -> u32 {
+        exit(packet, verdict)
+    }
+
+    #[inline(always)]
     fn to_client(packet: &XdpPacket, backend_id: u32, way: WayWord) -> u32 {
         let bytes = packet.counted_bytes();
         #[cfg(feature = "log")]

@@ -37,7 +37,11 @@ const SWEEP_LOOKS: u32 = 256;
 /// Entry point on every interface.
 #[xdp(frags)]
 fn xlb(ctx: XdpContext) -> u32 {
-    match first(ctx.ctx) {
+    let action = first(ctx.ctx);
+    if action < Fast::FIRST_SLOW {
+        return action;
+    }
+    match action {
         SLOW4 => slow(ctx.ctx, Known::Nothing, prepare4, decide4),
         SLOW4_MISS => slow(ctx.ctx, Known::NotEstablished, prepare4, decide4),
         SLOW6 => slow(ctx.ctx, Known::Nothing, prepare6, decide6),
@@ -47,11 +51,11 @@ fn xlb(ctx: XdpContext) -> u32 {
 }
 
 // What a subprogram returns besides an XDP action.
-const SLOW4: u32 = 16;
-const SLOW4_MISS: u32 = 17;
-const SLOW6: u32 = 18;
-const SLOW6_MISS: u32 = 19;
-const PREPARED: u32 = 20;
+const SLOW4: u32 = Fast::slow4(Known::Nothing).word();
+const SLOW4_MISS: u32 = Fast::slow4(Known::NotEstablished).word();
+const SLOW6: u32 = Fast::slow6(Known::Nothing).word();
+const SLOW6_MISS: u32 = Fast::slow6(Known::NotEstablished).word();
+const PREPARED: u32 = 32;
 
 // Subprograms: the 512 bytes of stack are shared by all that are active at once, so the fast path's frame must be gone
 // before the slow path starts, and the parser's before the claim. They take the context, not the packet, because the
@@ -60,14 +64,7 @@ const PREPARED: u32 = 20;
 #[inline(never)]
 fn first(ctx: *mut xdp_md) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    match fast::<_, _, exit::Leave>(&mut packet, &Maps) {
-        Fast::Left(action) => action,
-        Fast::Done(verdict) => exit::exit(&packet, verdict),
-        Fast::Slow4(Known::Nothing) => SLOW4,
-        Fast::Slow4(Known::NotEstablished) => SLOW4_MISS,
-        Fast::Slow6(Known::Nothing) => SLOW6,
-        Fast::Slow6(Known::NotEstablished) => SLOW6_MISS,
-    }
+    fast::<_, _, exit::Leave>(&mut packet, &Maps).word()
 }
 
 #[inline(always)]
