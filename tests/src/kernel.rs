@@ -261,14 +261,19 @@ fn locked(bpf: &Ebpf, names: &[&str]) -> Result<u64> {
         let Some(Map::HashMap(map) | Map::LruHashMap(map) | Map::Queue(map)) = bpf.map(name) else {
             bail!("the object has no table {name}");
         };
-        let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let bytes = text
-            .lines()
-            .find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok());
-        sum += bytes.with_context(|| format!("{path} has no memlock"))?;
+        sum += memlock_bytes(map.fd().as_fd())?;
     }
     Ok(sum)
+}
+
+/// Bytes that the kernel accounts a map with.
+pub(crate) fn memlock_bytes(map: BorrowedFd<'_>) -> Result<u64> {
+    let path = format!("/proc/self/fdinfo/{}", map.as_raw_fd());
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let bytes = text
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok());
+    bytes.with_context(|| format!("{path} has no memlock"))
 }
 
 /// The kernel's `struct xdp_md` as test run takes it: `data_end` must be the frame's length and the interface must

@@ -35,6 +35,35 @@ fn every_packet_that_the_benchmark_times_does_what_its_row_says() -> Result<()> 
 }
 
 #[test]
+fn many_services_backends_and_flows_carry_the_packets_that_are_timed() -> Result<()> {
+    require!("ip");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("scale.json");
+    run(Bench::Scale, Effort::Quick, Groups::All, Some(path.clone()))?;
+    let report = Report::read(&path)?;
+    for (group, few, many) in [
+        ("services, tcp4", "1 service", "50 services"),
+        ("flows, tcp6", "500 flows", "2000 flows"),
+    ] {
+        for name in ["bare lookup", "to backend", "to client", "SYN", "memory: rings"] {
+            let row = report.row(group, &format!("{name}, {many}"));
+            let row = row.with_context(|| format!("{group}: no row {name}, {many}"))?;
+            ensure!(row.baseline.as_deref() == Some(&format!("{name}, {few}")), "{row:?}");
+        }
+        let beside = format!("{group}: {many}");
+        let syn = report
+            .row(&beside, "SYN")
+            .with_context(|| format!("no group {beside}"))?;
+        ensure!(report.ratio(syn).is_some(), "{syn:?}");
+    }
+    let met = report
+        .row("services, tcp4", "backends that took some, 50 services")
+        .context("no row of backends")?;
+    ensure!(met.minimum() > 350.0, "2,000 connections over 500 backends: {met:?}");
+    Ok(())
+}
+
+#[test]
 fn every_way_to_balance_carries_traffic() -> Result<()> {
     require!("ip", "ethtool", "nft", "nginx", "haproxy", "wrk", "h2load", "curl");
     let directory = tempfile::tempdir()?;

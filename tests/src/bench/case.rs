@@ -66,16 +66,10 @@ impl Case {
     #[must_use]
     pub(super) fn client_frame(self, lab: &Lab, number: u32, stage: Stage) -> Vec<u8> {
         let (src, dst) = (client(self.family, number), self.service.dial(self.family));
-        let packet = if self.is_tcp() {
-            let (flags, seq, ack) = match stage {
-                Stage::First => (flags::SYN, CLIENT_ISN, 0),
-                _ => (flags::ACK, CLIENT_ISN + 1, BACKEND_ISN + 1),
-            };
-            Packet::tcp(src, dst, flags, seq, ack)
-        } else {
-            Packet::udp(src, dst)
-        };
-        from_client(lab, payload(packet, stage)).build()
+        if self.is_tcp() {
+            return tcp_of_client(lab, src, dst, stage);
+        }
+        from_client(lab, payload(Packet::udp(src, dst), stage)).build()
     }
 
     /// A packet of a backend's, given the key of its flow entry.
@@ -85,16 +79,10 @@ impl Case {
             SocketAddr::new(key.src, key.src_port),
             SocketAddr::new(key.dst, key.dst_port),
         );
-        let packet = if self.is_tcp() {
-            let (flags, seq) = match stage {
-                Stage::Answer => (flags::SYN | flags::ACK, BACKEND_ISN),
-                _ => (flags::ACK, BACKEND_ISN + 1),
-            };
-            Packet::tcp(src, dst, flags, seq, CLIENT_ISN + 1)
-        } else {
-            Packet::udp(src, dst)
-        };
-        from_backend(lab, payload(packet, stage)).build()
+        if self.is_tcp() {
+            return tcp_of_backend(lab, src, dst, stage);
+        }
+        from_backend(lab, payload(Packet::udp(src, dst), stage)).build()
     }
 
     /// Whether an entry is the one of this case's replies.
@@ -107,6 +95,24 @@ impl Case {
     }
 }
 
+/// A client's segment as it comes in on the clients' side.
+pub(super) fn tcp_of_client(lab: &Lab, src: SocketAddr, dst: SocketAddr, stage: Stage) -> Vec<u8> {
+    let (flags, seq, ack) = match stage {
+        Stage::First => (flags::SYN, CLIENT_ISN, 0),
+        _ => (flags::ACK, CLIENT_ISN + 1, BACKEND_ISN + 1),
+    };
+    from_client(lab, payload(Packet::tcp(src, dst, flags, seq, ack), stage)).build()
+}
+
+/// A backend's segment as it comes in on the backends' side.
+pub(super) fn tcp_of_backend(lab: &Lab, src: SocketAddr, dst: SocketAddr, stage: Stage) -> Vec<u8> {
+    let (flags, seq) = match stage {
+        Stage::Answer => (flags::SYN | flags::ACK, BACKEND_ISN),
+        _ => (flags::ACK, BACKEND_ISN + 1),
+    };
+    from_backend(lab, payload(Packet::tcp(src, dst, flags, seq, CLIENT_ISN + 1), stage)).build()
+}
+
 fn payload(packet: Packet, stage: Stage) -> Packet {
     match stage {
         Stage::First | Stage::Answer | Stage::Proof if packet.protocol() == 6 => packet,
@@ -115,7 +121,7 @@ fn payload(packet: Packet, stage: Stage) -> Packet {
 }
 
 /// Client `number`: its address is unique up to 65,536, then ports differ.
-fn client(family: Family, number: u32) -> SocketAddr {
+pub(super) fn client(family: Family, number: u32) -> SocketAddr {
     let address = match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::from(0x6440_0000 + (number & 0xffff))),
         Family::V6 => IpAddr::V6(Ipv6Addr::from(

@@ -23,8 +23,10 @@ use crate::model::sample::Family;
 pub(super) struct Room {
     /// Connections that one walk goes through.
     pub(super) walk: u32,
-    /// Entries of the tables that stand beside `xlb_flows4` and `xlb_flows6`.
-    pub(super) flows: u32,
+    /// Entries of the table that stands beside `xlb_flows4`.
+    pub(super) flows4: u32,
+    /// Entries of the table that stands beside `xlb_flows6`.
+    pub(super) flows6: u32,
     /// Entries of the tables that stand beside `xlb_half4` and `xlb_half6`.
     pub(super) half: u32,
 }
@@ -157,8 +159,8 @@ impl Driver {
         for (name, entries) in [
             (names::VARY4, room.walk),
             (names::VARY6, room.walk),
-            (names::FLOWS4, room.flows),
-            (names::FLOWS6, room.flows),
+            (names::FLOWS4, room.flows4),
+            (names::FLOWS6, room.flows6),
             (names::HALF4, room.half),
             (names::HALF6, room.half),
         ] {

@@ -6,10 +6,13 @@
 mod case;
 mod control;
 mod driver;
+mod fate;
 mod machine;
 mod packets;
 mod program;
 mod report;
+mod samples;
+mod scale;
 mod traffic;
 mod ways;
 
@@ -30,6 +33,8 @@ pub enum Bench {
     Traffic,
     /// Changes, checks and starts of the agent.
     Control,
+    /// Costs as services, backends and connections become many.
+    Scale,
 }
 
 /// How long a benchmark may take.
@@ -72,6 +77,7 @@ pub fn run(bench: Bench, effort: Effort, groups: Groups, json: Option<PathBuf>) 
         Bench::Packets => packets::run(effort)?,
         Bench::Traffic => traffic::run(effort)?,
         Bench::Control => control::run(effort, &groups)?,
+        Bench::Scale => scale::run(effort, &groups)?,
     };
     print!("{report}");
     if let Some(path) = json {

@@ -124,7 +124,8 @@ fn measure(line: &Line, packets: u32, rounds: usize) -> Result<Report> {
     kernel.maps.install(&case::world(&line.lab))?;
     let mut driver = Driver::load(DriverRoom {
         walk: FLOWS,
-        flows: 1,
+        flows4: 1,
+        flows6: 1,
         half: 1,
     })?;
     driver.redirect_to(line.lab.backend_side)?;

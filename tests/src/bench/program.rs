@@ -5,19 +5,19 @@
 
 mod flood;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::BackendStats;
 use lb_common::bench::names;
 
 use super::case::{self, Case, Stage};
 use super::driver::{Driver, Frames, Loop, Room};
+use super::fate::Fate;
 use super::report::{Bar, Limit, Report, Row, Unit};
+use super::samples::{Samples, shuffled};
 use super::{Effort, Groups};
 use crate::interpreter::packets;
-use crate::kernel::{Kernel, Lab, Object, Sizes, action, pin_to_cpu};
-use crate::model::Reason;
+use crate::kernel::{Kernel, Lab, Object, Sizes, pin_to_cpu};
 use crate::model::sample::{DNS, FAMILIES, Family, GATE, TIME, WEB};
-use crate::packets::{hex, oracle};
 
 const LOOKUP: &str = "bare lookup";
 
@@ -63,14 +63,6 @@ fn counts(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What must become of the packets of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    ToBackend,
-    ToClient,
-    Counted(Reason),
-}
-
 /// Runs it.
 pub(super) fn run(effort: Effort, groups: Groups) -> Result<Report> {
     let mut report = Report::new("program");
@@ -86,7 +78,8 @@ pub(super) fn run(effort: Effort, groups: Groups) -> Result<Report> {
     kernel.maps.install(&case::world(&lab))?;
     let room = Room {
         walk: connections,
-        flows: connections * 2,
+        flows4: connections * 2,
+        flows6: connections * 2,
         half: half_open * 2,
     };
     let mut driver = Driver::load(room)?;
@@ -154,24 +147,8 @@ impl Bench {
         let before = self.met(fate)?;
         let timed = self.driver.run(Loop::Drive, frames, ifindex, turns)?;
         let met = self.met(fate)? - before;
-        ensure!(
-            met == u64::from(turns),
-            "of {turns} packets only {met} were {fate:?}; the last one's action was {}, and the reasons are {:?}",
-            timed.action,
-            self.reasons()?
-        );
-        let wanted = match fate {
-            // Each side's packets leave by the other side's interface.
-            Fate::ToBackend | Fate::ToClient => action::REDIRECT,
-            Fate::Counted(Reason::Pass(_)) => action::PASS,
-            Fate::Counted(Reason::Drop(_)) => action::DROP,
-            // Back where it came from, which the client side's interface does by TX.
-            Fate::Counted(Reason::Answer(_)) => action::TX,
-        };
-        ensure!(timed.action == wanted, "action {} for {fate:?}", timed.action);
-        if ![action::PASS, action::DROP].contains(&wanted) {
-            oracle::check(&timed.frame).map_err(|fault| anyhow!("{fate:?}: {fault:?} in {}", hex(&timed.frame)))?;
-        }
+        fate.verify(&timed, turns, met)
+            .with_context(|| format!("the reasons are {:?}", self.reasons()))?;
         Ok(timed.turn_ns)
     }
 
@@ -540,13 +517,6 @@ impl Bench {
     }
 }
 
-/// Samples, the loop around them included, and what that loop cost alone.
-#[derive(Clone, Debug, Default)]
-struct Samples {
-    gross: Vec<f64>,
-    around: Vec<f64>,
-}
-
 /// Connections that were opened.
 #[derive(Clone, Debug, Default)]
 struct Opened {
@@ -554,31 +524,4 @@ struct Opened {
     answer: Samples,
     proof: Samples,
     replies: Vec<crate::kernel::Key>,
-}
-
-impl Samples {
-    fn push(&mut self, gross: f64, around: f64) {
-        self.gross.push(gross);
-        self.around.push(around);
-    }
-
-    /// Both, round by round.
-    fn plus(&self, other: &Self) -> Self {
-        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
-        Self {
-            gross: sum(&self.gross, &other.gross),
-            around: sum(&self.around, &other.around),
-        }
-    }
-
-    fn extend(&mut self, other: Self) {
-        self.gross.extend(other.gross);
-        self.around.extend(other.around);
-    }
-}
-
-fn shuffled(count: u32) -> Vec<u32> {
-    let mut numbers: Vec<u32> = (0..count).collect();
-    fastrand::Rng::with_seed(u64::from(count)).shuffle(&mut numbers);
-    numbers
 }

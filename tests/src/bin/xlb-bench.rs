@@ -27,6 +27,8 @@ enum Command {
     Traffic(Options),
     /// The agent: from a change to its packets, many services, checks, adoption of connections
     Control(Selective),
+    /// What a packet costs and the maps take as services, backends and connections become many
+    Scale(Selective),
     /// Two documents side by side
     Compare {
         /// The earlier document
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Packets(options) => run(Bench::Packets, options, Groups::All),
         Command::Traffic(options) => run(Bench::Traffic, options, Groups::All),
         Command::Control(Selective { options, only }) => run(Bench::Control, options, groups(only)),
+        Command::Scale(Selective { options, only }) => run(Bench::Scale, options, groups(only)),
         Command::Compare { before, after } => bench::compare(&before, &after),
     };
     match outcome {

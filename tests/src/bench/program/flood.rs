@@ -3,10 +3,12 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Bench, Fate, Samples};
+use super::Bench;
 use crate::bench::Effort;
 use crate::bench::case::{Case, Stage};
 use crate::bench::driver::{Frames, Loop};
+use crate::bench::fate::Fate;
+use crate::bench::samples::Samples;
 
 /// Names of the rows with an empty table: the bare operations', the program's.
 const EMPTY: [&str; 2] = ["bare operations of a SYN, table empty", "SYN, half-open table empty"];
