@@ -181,7 +181,7 @@ impl Admin {
             self.snapshot().await?.generation
         };
         let path = current.path.display();
-        let done = match (changed, next.text == current.text) {
+        let done = match (changed, next.has_text_of(&current)) {
             (true, false) => format!("reloaded {path}"),
             (true, true) => format!("{path} is unchanged; what it refers to has changed and was reloaded"),
             (false, _) => format!("{path} is unchanged, and so is what it refers to: nothing to do"),

@@ -7,6 +7,8 @@ mod error;
 mod file;
 mod names;
 mod overrides;
+mod places;
+mod quick;
 mod warnings;
 
 use std::net::SocketAddr;
@@ -19,10 +21,11 @@ use error::Misfit;
 pub(super) use file::read_config;
 pub use file::{read_all, read_config_or_fifo};
 pub use overrides::Chosen;
+use places::Places;
 
 use super::confine;
 use crate::config::{
-    self, Answers, BackendConfig, Config, Diagnostic, HostFacts, NameFinding, ServiceConfig, Severity, expand,
+    self, Answers, BackendConfig, Config, Diagnostic, HostFacts, NameFinding, Sections, ServiceConfig, Severity, expand,
 };
 use crate::health::{Trust, look_at_roots};
 use crate::host;
@@ -34,7 +37,7 @@ pub struct Desired {
     /// The file.
     pub path: PathBuf,
     /// The file's text, without the overrides.
-    pub text: String,
+    pub text: Arc<str>,
     /// When it was read.
     pub loaded: Timestamp,
     /// The running config: text and overrides, with the addresses of its names.
@@ -55,6 +58,10 @@ pub struct Desired {
     pub dropped: Vec<DroppedOverride>,
     /// Which of the agent's desired states it is.
     pub revision: Revision,
+    /// Where the services stand in `text`; `None`: it is written in another way.
+    pub(crate) sections: Option<Arc<Sections>>,
+    /// Where they stand in `config`.
+    pub(crate) places: Places,
 }
 
 impl Desired {
@@ -105,8 +112,10 @@ impl Desired {
         let (config, warnings) = check(path, &text, &host, quoted)?;
         let trust = trust(path, &Trust::default(), &config)?;
         Ok(Self {
+            sections: Sections::of(&text, &config).map(Arc::new),
+            places: Places::default(),
             path: path.to_owned(),
-            text,
+            text: text.into(),
             loaded,
             config,
             answers: Arc::default(),
@@ -122,20 +131,30 @@ impl Desired {
 
     /// The state after a change that is to be written to the file; the overrides stay on top.
     pub fn with_saved(&self, change: &Change) -> Result<Self, DesiredError> {
+        let next = match self.quick_saved(change) {
+            Some(next) => next,
+            None => self.wholly_saved(change)?,
+        };
+        Ok(next.without_notices_of(&self.object_of(change)))
+    }
+
+    fn wholly_saved(&self, change: &Change) -> Result<Self, DesiredError> {
         let kept = self
             .overrides
             .iter()
             .filter(|earlier| !change.replaces(&earlier.change));
-        let next = self
-            .with_text(change.apply(&self.text)?)?
-            .with_overrides(kept.cloned().collect())?;
-        Ok(next.without_notices_of(&self.object_of(change)))
+        self.with_text(change.apply(&self.text)?)?
+            .with_overrides(kept.cloned().collect())
     }
 
     /// The state after one more change that is not to be written.
     pub fn with_override(&self, change: Override) -> Result<Self, DesiredError> {
         let object = self.object_of(&change.change);
-        Ok(self.with_one_more(change)?.without_notices_of(&object))
+        let next = match self.quick_override(&change) {
+            Some(next) => next,
+            None => self.with_one_more(change)?,
+        };
+        Ok(next.without_notices_of(&object))
     }
 
     fn with_one_more(&self, change: Override) -> Result<Self, DesiredError> {
@@ -187,18 +206,25 @@ impl Desired {
             name_findings,
             warnings,
             overrides,
+            places: Places::default(),
             ..self.clone()
         })
     }
 
     /// Whether nobody could tell the two apart by what they want. (What is dropped is only told.)
     pub fn wants_the_same_as(&self, other: &Self) -> bool {
-        (&self.text, &self.overrides, &self.trust) == (&other.text, &other.overrides, &other.trust)
+        self.has_text_of(other) && (&self.overrides, &self.trust) == (&other.overrides, &other.trust)
+    }
+
+    /// Whether the file says the same. Mostly it is the very same text.
+    pub fn has_text_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text, &other.text) || self.text == other.text
     }
 
     /// A service by its name.
     pub fn service(&self, name: &str) -> Option<&ServiceConfig> {
-        self.config.services.iter().find(|known| known.name == name)
+        let at = self.places.find(&self.config.services, name)?;
+        self.config.services.get(at).map(Arc::as_ref)
     }
 
     /// A backend by its name, or by its `address:port`.

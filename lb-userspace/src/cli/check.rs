@@ -113,8 +113,10 @@ fn look(args: &CheckArgs) -> CheckView {
         view.error = trust.err().map(|error| error.to_string());
         view.ok = view.error.is_none();
         view.services = config.services.len();
-        let count = |service: &config::ServiceConfig| service.backends.len() + service.names.len();
-        view.backends = config.services.iter().map(count).sum();
+        let services = config.services.iter();
+        view.backends = services
+            .map(|service| service.backends.len() + service.names.len())
+            .sum();
         view.addresses = addresses(config);
     }
     view

@@ -9,6 +9,7 @@ mod probes;
 mod sharing;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::codes;
 use super::findings::{Finding, Findings};
@@ -70,7 +71,11 @@ pub(super) fn config(raw: RawConfig) -> Option<Config> {
         limits: raw.limits,
         timeouts: raw.timeouts,
         dns: raw.dns,
-        services: raw.services.into_iter().map(service).collect::<Option<_>>()?,
+        services: raw
+            .services
+            .into_iter()
+            .map(|raw| service(raw).map(Arc::new))
+            .collect::<Option<_>>()?,
     })
 }
 

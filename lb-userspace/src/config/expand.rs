@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::check::unusable;
 use super::{BackendConfig, Check, CheckKind, Config, HostName, Mode, NamedBackend, Protocol, ServiceConfig};
@@ -37,8 +38,11 @@ pub struct NameFinding {
 /// gives by address; and what is not usable. What an earlier expansion made is made anew.
 pub fn expand(mut config: Config, answers: &Answers) -> (Config, Vec<NameFinding>) {
     let mut found = Vec::new();
-    for service in &mut config.services {
-        service.backends.retain(|backend| backend.from.is_none());
+    if !config.has_names() {
+        return (config, found);
+    }
+    for service in config.services.iter_mut().filter(|service| !service.names.is_empty()) {
+        Arc::make_mut(service).backends.retain(|backend| backend.from.is_none());
     }
     let mut taken = Taken::of(&config);
     for index in 0..config.services.len() {
@@ -80,8 +84,12 @@ pub fn expand(mut config: Config, answers: &Answers) -> (Config, Vec<NameFinding
                 });
             }
         }
-        if let Some(service) = config.services.get_mut(index) {
-            service.backends.extend(made);
+        if let Some(service) = config
+            .services
+            .get_mut(index)
+            .filter(|service| !service.names.is_empty())
+        {
+            Arc::make_mut(service).backends.extend(made);
             found.extend(family_without_backend(service));
         }
     }

@@ -21,6 +21,7 @@ mod raw;
 mod reader;
 mod render;
 mod schema;
+mod sections;
 mod service;
 mod silence;
 mod words;
@@ -49,6 +50,7 @@ pub use model::{
     OnEmpty, OnMiss, Panic, PortRange, Protocol, Roots, ServiceConfig, Timeouts, TlsCheck, TxChoice, Verify, XdpMode,
 };
 pub use schema::schema;
+pub use sections::{Excerpt, Sections};
 pub use service::{DEFAULT_WEIGHT, MAX_WEIGHT};
 pub use words::{many, names_there, nearest};
 

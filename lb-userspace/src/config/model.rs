@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::limits;
@@ -28,8 +29,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[dns]`.
     pub dns: DnsConfig,
-    /// `[[service]]`, in the file's order.
-    pub services: Vec<ServiceConfig>,
+    /// `[[service]]`, in the file's order. Shared: a change of one leaves the others as they were, in the same place.
+    pub services: Vec<Arc<ServiceConfig>>,
 }
 
 impl Config {

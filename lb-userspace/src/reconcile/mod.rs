@@ -33,7 +33,7 @@ pub use ports::{Port, PortState};
 pub use report::{drops_view, status_view};
 pub use snapshot::{FailedOp, Origin, Snapshot};
 pub use stats::{Sample, Sampler};
-pub(crate) use taken_out::taken_out;
+pub(crate) use taken_out::newly_taken_out;
 pub use writer::{Outputs, Start, Writer};
 
 use crate::agent::Desired;

@@ -1,6 +1,8 @@
 //! Services that take no new connections because the operator wants it so: every backend of a family is drained, in
 //! maintenance, of weight 0 or removed. Health plays no part ([`crate::state::panic`] has that). Pure.
 
+use std::sync::Arc;
+
 use crate::agent::{Change, Chosen, Desired, Override};
 use crate::config::write_back::BackendSetting;
 use crate::config::{AdminState, BackendConfig, Panic, ServiceConfig};
@@ -10,6 +12,20 @@ use crate::view::WarningView;
 pub(crate) fn taken_out(desired: &Desired) -> Vec<WarningView> {
     let services = desired.config.services.iter();
     services.flat_map(|service| of_service(desired, service)).collect()
+}
+
+/// Those of `next` that `before` has not. Services that are the very same in both are not looked at.
+pub(crate) fn newly_taken_out(before: &Desired, next: &Desired) -> Vec<WarningView> {
+    let changed = |desired: &Desired, other: &Desired| -> Vec<WarningView> {
+        let others = &other.config.services;
+        let services = desired.config.services.iter().enumerate();
+        let changed = services.filter(|(at, service)| others.get(*at).is_none_or(|same| !Arc::ptr_eq(same, service)));
+        changed.flat_map(|(_, service)| of_service(desired, service)).collect()
+    };
+    let known = changed(before, next);
+    let mut found = changed(next, before);
+    found.retain(|warning| !known.contains(warning));
+    found
 }
 
 fn of_service(desired: &Desired, service: &ServiceConfig) -> Vec<WarningView> {

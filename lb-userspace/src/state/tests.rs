@@ -10,6 +10,7 @@ mod states;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::abi::{Backend, Service, backend_state, endpoint_kind, hop_flag};
@@ -78,6 +79,7 @@ impl World {
 
     fn compiled(&mut self) -> Result<Image, CompileError> {
         for service in &mut self.config.services {
+            let service = Arc::make_mut(service);
             for backend in &mut service.backends {
                 let name = BackendRef {
                     service: service.name.clone(),
@@ -226,7 +228,7 @@ fn check(old: &Image, image: &Image, new: &Image, op: &Op) {
                 .get(&offset)
                 .unwrap_or_else(|| panic!("{op:?}: no ring at {offset}"));
             assert_eq!(slots.len(), size as usize, "{op:?}");
-            for slot in slots {
+            for slot in slots.iter() {
                 let backend = image
                     .backends
                     .get(slot)

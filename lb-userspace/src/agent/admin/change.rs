@@ -8,7 +8,7 @@ use super::{Admin, Caller, blocking};
 use crate::agent::desired::{Change, Desired, Override};
 use crate::agent::stage::{StageError, Staged};
 use crate::config::write_back::{BackendSetting, keeper};
-use crate::reconcile::taken_out;
+use crate::reconcile::newly_taken_out;
 use crate::view::{AddBackend, AddService, ApiError, Changed, Timestamp};
 
 /// Where a change is to be stored.
@@ -107,9 +107,7 @@ impl Admin {
         };
         tracing::info!(object, cause = by, stored, generation, "{done}");
         let revision = next.revision;
-        let before = taken_out(&current);
-        let mut warnings = taken_out(&next);
-        warnings.retain(|warning| !before.contains(warning));
+        let mut warnings = newly_taken_out(&current, &next);
         warnings.extend(next.warnings_after(&change, backend.as_deref(), &current, &warnings));
         held.desired = next;
         Ok(Changed {
@@ -128,7 +126,7 @@ impl Admin {
         match store {
             Store::File => {
                 let path = next.path.display().to_string();
-                let kept = if next.text == current.text {
+                let kept = if next.has_text_of(current) {
                     format!("{path} says so already and was not written")
                 } else {
                     format!("saved in {path}")
@@ -149,7 +147,7 @@ impl Admin {
     /// Stage the file, maps, rename; nothing is changed where it fails. The overrides' file comes last: an agent killed right
     /// before it starts again with an override that was just saved still on top.
     pub(super) async fn put(&self, current: &Arc<Desired>, next: &Arc<Desired>) -> Result<u64, ApiError> {
-        let staged = if current.text == next.text {
+        let staged = if current.has_text_of(next) {
             None
         } else {
             Some(stage(current, next).await?)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Change, Desired};
+use super::{Change, Desired, Places};
 use crate::config::{AdminState, Answers, NamedBackend, expand};
 
 /// A change of one address of a name, which only the DNS can make.
@@ -24,6 +24,7 @@ impl Desired {
             config,
             name_findings,
             answers: Arc::clone(answers),
+            places: Places::default(),
             ..self
         }
     }
@@ -36,7 +37,7 @@ impl Desired {
     }
 
     fn entry(&self, service: &str, name: &str) -> Option<&NamedBackend> {
-        let service = self.config.services.iter().find(|known| known.name == service)?;
+        let service = self.service(service)?;
         service.names.iter().find(|entry| entry.name == name)
     }
 
