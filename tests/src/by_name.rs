@@ -142,6 +142,8 @@ fn ring(image: &Image, offset: u32, size: u32) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use lb_common::abi::NameKey;
 
     use super::*;
@@ -152,7 +154,7 @@ mod tests {
         let mut name = |kind, id, text| image.names.insert(NameKey { kind, id }, names::to_name(text));
         name(name_kind::SERVICE, service, "web");
         name(name_kind::BACKEND, backend, "web/a");
-        image.rings.insert(offset, vec![backend; 4]);
+        image.rings.insert(offset, Arc::new(vec![backend; 4]));
         let value = Service {
             ring4_offset: offset,
             ring4_size: 4,

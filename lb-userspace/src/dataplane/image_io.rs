@@ -2,6 +2,7 @@
 //! reads, and an op is one map write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aya::maps::MapError;
 use aya::maps::xdp::XdpMapError;
@@ -50,7 +51,7 @@ impl Dataplane {
         keys.collect::<Result<_, _>>().map_err(failed(names::TX_PORTS, "read"))
     }
 
-    fn rings(&self, services: &BTreeMap<u32, Service>) -> Result<BTreeMap<u32, Vec<u32>>, DataplaneError> {
+    fn rings(&self, services: &BTreeMap<u32, Service>) -> Result<BTreeMap<u32, Arc<Vec<u32>>>, DataplaneError> {
         let spans = services
             .values()
             .flat_map(|service| {
@@ -63,7 +64,8 @@ impl Dataplane {
         spans
             .map(|(offset, size)| {
                 let slots = self.maps.rings.read_range(offset, size)?;
-                Ok((offset, slots.into_iter().map(|slot| slot.backend_id).collect()))
+                let ring: Vec<u32> = slots.into_iter().map(|slot| slot.backend_id).collect();
+                Ok((offset, Arc::new(ring)))
             })
             .collect()
     }

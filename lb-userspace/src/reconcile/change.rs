@@ -15,7 +15,7 @@ use crate::config::Panic;
 use crate::state::{self, CompileError, Family, Image, Inputs};
 use crate::view::{Timestamp, WarningView};
 
-type AllDown = BTreeMap<(String, Family), Panic>;
+pub(super) type AllDown = BTreeMap<(String, Family), Panic>;
 type AllDownSince = BTreeMap<(String, Family), (Panic, Timestamp)>;
 
 impl Writer {
@@ -45,7 +45,9 @@ impl Writer {
             self.generation += 1;
             self.applied = Timestamp::now();
         }
-        self.note_states(&old, cause);
+        self.spare = None;
+        let new = Arc::clone(&self.image);
+        self.note_states(&old, &new, cause);
         self.turns.clear();
         self.stale.snapshot = Freshness::Stale;
         if old.names != self.image.names || old.snat != self.image.snat {
@@ -71,7 +73,7 @@ impl Writer {
     }
 
     /// Logs each service that lost its last backend or got one back, and remembers since when.
-    fn note_all_down(&mut self, down: AllDown) {
+    pub(super) fn note_all_down(&mut self, down: AllDown) {
         let same = |before: &AllDownSince| before.iter().map(|(key, (policy, _))| (key, policy)).eq(down.iter());
         if same(&self.all_down) {
             return;
@@ -107,7 +109,7 @@ impl Writer {
         self.stale.snapshot = Freshness::Stale;
     }
 
-    fn live_flows(&self) -> HashMap<u32, u64> {
+    pub(super) fn live_flows(&self) -> HashMap<u32, u64> {
         let sample = self.chores.sample();
         self.image.backends.keys().map(|id| (*id, sample.live(*id))).collect()
     }
@@ -119,6 +121,7 @@ impl Writer {
             Ok(present) if present == self.image.tx_ports => {}
             Ok(present) => {
                 Arc::make_mut(&mut self.image).tx_ports = present;
+                self.spare = None;
                 self.stale.maps = Freshness::Stale;
             }
             // The counters' reading, which fails for the same causes, tells.
@@ -139,14 +142,12 @@ impl Writer {
     }
 
     /// Logs each backend whose state changed, and remembers since when.
-    fn note_states(&mut self, old: &Image, cause: &str) {
-        let image = Arc::clone(&self.image);
+    pub(super) fn note_states(&mut self, old: &Image, image: &Image, cause: &str) {
         let old_names = self.chores.names();
         if old.names != image.names {
             self.reindex();
         }
         let names = self.chores.names();
-        let since = Arc::make_mut(&mut self.since);
         for (id, backend) in &image.backends {
             let before = old
                 .backends
@@ -155,7 +156,7 @@ impl Writer {
             if before == backend.state {
                 continue;
             }
-            since.insert(*id, Timestamp::now());
+            Arc::make_mut(&mut self.since).insert(*id, Timestamp::now());
             let object = names.get(id).map_or("backend", String::as_str);
             let cause = self.turns.get(object).map_or(cause, String::as_str);
             tracing::info!(
@@ -168,14 +169,14 @@ impl Writer {
             );
         }
         for (id, backend) in old.backends.iter().filter(|(id, _)| !image.backends.contains_key(id)) {
-            since.remove(id);
+            Arc::make_mut(&mut self.since).remove(id);
             let object = old_names.get(id).map_or("backend", String::as_str);
             let cause = "no connection left";
             tracing::info!(object, id, old = word(backend.state), new = "gone", cause, "backend");
         }
     }
 
-    fn note_failures(&mut self, applied: &Applied, now: Instant) {
+    pub(super) fn note_failures(&mut self, applied: &Applied, now: Instant) {
         let old = std::mem::take(&mut self.failed);
         for (op, error) in &applied.failed {
             let known = old.iter().find(|failed| failed.op == *op);
@@ -228,7 +229,7 @@ pub(super) const fn word(state: u8) -> &'static str {
 }
 
 /// Failed writes about devices heal by themselves; others mean that the desired state is not in the maps.
-fn fatal(applied: &Applied) -> Result<(), ApplyError> {
+pub(super) fn fatal(applied: &Applied) -> Result<(), ApplyError> {
     match applied.failed.last() {
         Some((op, error)) if applied.ended == Ended::AtFailure => Err(ApplyError::Ops {
             op: op.clone(),

@@ -1,5 +1,7 @@
 //! What a map write does to an image: keeps the agent's copy true when only some of a difference could be written.
 
+use std::sync::Arc;
+
 use crate::state::{Image, Op};
 
 /// Notes a write that succeeded.
@@ -29,12 +31,12 @@ pub(super) fn fold(image: &mut Image, op: &Op) {
 }
 
 /// A ring takes the place of every ring it overlaps: the arena holds one value a slot.
-fn write_ring(image: &mut Image, offset: u32, slots: &[u32]) {
+fn write_ring(image: &mut Image, offset: u32, slots: &Arc<Vec<u32>>) {
     let end = offset as usize + slots.len();
     image
         .rings
         .retain(|&old, ring| old as usize + ring.len() <= offset as usize || end <= old as usize);
-    image.rings.insert(offset, slots.to_vec());
+    image.rings.insert(offset, Arc::clone(slots));
 }
 
 #[cfg(test)]

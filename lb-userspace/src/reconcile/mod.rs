@@ -15,6 +15,7 @@ mod outputs;
 mod pass;
 mod ports;
 mod report;
+mod settings;
 mod snapshot;
 mod stats;
 mod sweep;

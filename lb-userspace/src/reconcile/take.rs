@@ -42,6 +42,15 @@ impl Writer {
     }
 
     fn take_desired(&mut self, desired: Arc<Desired>, reply: oneshot::Sender<Result<u64, ApplyError>>) {
+        let result = match self.take_settings(&desired) {
+            Some(result) => result,
+            None => self.take_whole(desired),
+        };
+        drop(reply.send(result.map(|()| self.generation)));
+        self.keep_spare();
+    }
+
+    fn take_whole(&mut self, desired: Arc<Desired>) -> Result<(), ApplyError> {
         let (old_desired, old_book) = (std::mem::replace(&mut self.desired, desired), self.book.clone());
         self.book.follow(&self.desired.config, self.moment());
         let now = Instant::now();
@@ -54,7 +63,7 @@ impl Writer {
             self.sync_ports(now);
         }
         self.stale.outputs = Freshness::Stale;
-        drop(reply.send(result.map(|()| self.generation)));
+        result
     }
 
     fn take_probe(&mut self, result: &ProbeResult) {

@@ -11,6 +11,7 @@ use super::book::{Book, Moment};
 use super::chores::Chores;
 use super::outputs::VipsWanted;
 use super::ports::{Ports, Synced};
+use super::settings::Spare;
 use super::snapshot::{FailedOp, Origin, Snapshot};
 use super::take::Flow;
 use super::{ApplyError, Event};
@@ -81,6 +82,7 @@ pub struct Writer {
     pub(super) presence: Arc<Vec<AddressView>>,
 
     pub(super) image: Arc<Image>,
+    pub(super) spare: Option<Spare>,
     pub(super) ids: Ids,
     pub(super) compiled: Instant,
     not_before: Instant,
@@ -126,6 +128,7 @@ impl Writer {
             ids: Ids::recover(&start.image, Duration::ZERO),
             compiled: now,
             not_before: now,
+            spare: None,
             image: Arc::new(start.image),
             desired: start.desired,
             links: Arc::new(start.links),
@@ -157,6 +160,7 @@ impl Writer {
             return Err(error);
         }
         writer.reindex();
+        writer.keep_spare();
         writer.ports.adopt(&writer.dataplane);
         writer.sync_ports(now);
         Ok(writer)

@@ -7,6 +7,9 @@ mod backends;
 mod interfaces;
 mod removed;
 mod services;
+mod settings;
+
+pub use settings::{Part, changed_settings, compile_settings};
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,7 +21,7 @@ use lb_common::net::{Addr, map_v4};
 use crate::config::Config;
 
 use super::health::HealthState;
-use super::ids::Ids;
+use super::ids::{Ids, RingPlaces};
 use super::image::Image;
 use super::links::{BackendRef, Hop, Links};
 use super::retired::Holds;
@@ -95,6 +98,16 @@ pub enum CompileError {
 /// # Errors
 /// When the config does not fit into the maps. `ids` stays usable; the image in force is `previous`.
 pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
+    ids.ring_places = RingPlaces::Placed;
+    let image = image(inputs, previous, ids);
+    if image.is_err() {
+        // Some rings may have got places that no image will name.
+        ids.ring_places = RingPlaces::Waiting;
+    }
+    image
+}
+
+fn image(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
     let limits = inputs.config.limits;
     ids.begin(limits, previous, inputs.now)?;
     let mut image = Image::default();

@@ -29,6 +29,9 @@ pub struct Ids {
     pub(super) retired: Retired,
     /// What each ring was last built from.
     pub(super) ring_keys: HashMap<(u32, Family), RingKey>,
+    /// Slots that all rings have together.
+    pub(super) ring_slots: u64,
+    pub(super) ring_places: RingPlaces,
     spans: Option<Spans>,
     limits: Option<Limits>,
     pub(super) due: Option<Duration>,
@@ -56,6 +59,15 @@ impl Family {
             Self::V6 => "IPv6",
         }
     }
+}
+
+/// Whether every ring of the newest image has the place that it asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum RingPlaces {
+    #[default]
+    Placed,
+    /// One waits for room.
+    Waiting,
 }
 
 /// What a ring is made of; the same key gives the same ring.
@@ -92,6 +104,11 @@ impl Ids {
     /// count of a `REMOVED` one falls to 0.
     pub fn next_due(&self) -> Option<Duration> {
         self.due
+    }
+
+    /// Whether something stays for connections that may still need it: only then does a compile ask for live flows.
+    pub fn keeps_something(&self) -> bool {
+        !self.removed_since.is_empty() || !self.retired.is_empty()
     }
 
     /// Takes over ids from the kernel's image; the first call fixes the limits.

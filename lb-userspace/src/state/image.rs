@@ -1,6 +1,7 @@
 //! The exact contents of the maps the agent writes, and single writes to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lb_common::abi::{
     AddrKey, AddrRole, Backend, Endpoint, EndpointKey, Iface, Name, NameKey, Service, Settings, SnatAddr, name_kind,
@@ -25,8 +26,8 @@ pub struct Image {
     pub services: BTreeMap<u32, Service>,
     /// `xlb_backends` by backend id, from 1.
     pub backends: BTreeMap<u32, Backend>,
-    /// `xlb_rings` by offset: the rings that services name. Retired ones are absent.
-    pub rings: BTreeMap<u32, Vec<u32>>,
+    /// `xlb_rings` by offset: the rings that services name. Retired ones are absent. Images share those that stay.
+    pub rings: BTreeMap<u32, Arc<Vec<u32>>>,
     /// `xlb_snat` by index.
     pub snat: BTreeMap<u32, SnatAddr>,
     /// `xlb_names`: `web` for a service, `web/a` for a backend. Ids are recovered from it.
@@ -84,7 +85,7 @@ pub enum Op {
         /// First slot in the arena.
         offset: u32,
         /// Backend id of each slot.
-        slots: Vec<u32>,
+        slots: Arc<Vec<u32>>,
     },
     /// Writes one SNAT address.
     SnatSet {
@@ -160,11 +161,11 @@ impl Image {
     }
 
     /// What stood in these slots is gone, also where it was written and never named.
-    fn write_ring(&mut self, offset: u32, slots: &[u32]) {
+    fn write_ring(&mut self, offset: u32, slots: &Arc<Vec<u32>>) {
         let end = offset.saturating_add(slots.len() as u32);
         self.rings
             .retain(|start, ring| *start >= end || start.saturating_add(ring.len() as u32) <= offset);
-        self.rings.insert(offset, slots.to_vec());
+        self.rings.insert(offset, Arc::clone(slots));
     }
 }
 

@@ -18,7 +18,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{CompileError, Inputs, compile};
+pub use compile::{CompileError, Inputs, Part, changed_settings, compile, compile_settings};
 pub use diff::diff;
 pub use health::HealthState;
 pub use ids::{Family, Ids};

@@ -4,6 +4,7 @@
 //! (drain, maintenance, weight 0) do not count: they are out on purpose, and panic never brings them back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::{AdminState, BackendConfig, Panic, ServiceConfig};
 
@@ -14,8 +15,16 @@ use super::links::BackendRef;
 
 /// Every service and family without a backend that is up, with what its config says about that.
 pub fn all_down(inputs: &Inputs<'_>) -> BTreeMap<(String, Family), Panic> {
+    all_down_of(inputs, inputs.config.services.iter().map(Arc::as_ref))
+}
+
+/// [`all_down`] of some services.
+pub fn all_down_of<'a>(
+    inputs: &Inputs<'_>,
+    services: impl Iterator<Item = &'a ServiceConfig>,
+) -> BTreeMap<(String, Family), Panic> {
     let mut found = BTreeMap::new();
-    for service in &inputs.config.services {
+    for service in services {
         for family in families(inputs, service) {
             found.insert((service.name.clone(), family), service.panic);
         }

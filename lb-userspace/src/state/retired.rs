@@ -83,6 +83,18 @@ impl Retired {
         blocks
     }
 
+    /// Whether nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.inherited.is_none()
+    }
+
+    /// Whether something that is kept may go now.
+    pub(super) fn may_go(&self, holds: Holds, now: Duration) -> bool {
+        let inherited = self.inherited.iter().map(|(_, since)| since);
+        let mut kept = self.claims.values().chain(inherited);
+        kept.any(|since| !holds.keeps(*since, now))
+    }
+
     /// When a kept claim goes at the earliest, if as many connections live on.
     pub(super) fn next_due(&self, holds: Holds, now: Duration) -> Option<Duration> {
         let inherited = self.inherited.iter().map(|(_, since)| *since);

@@ -71,6 +71,20 @@ impl Spans {
         Some(offset)
     }
 
+    /// An image is about to name other spans: what [`Spans::look_at`] would find in it.
+    pub(super) fn moved(&mut self, old: impl Iterator<Item = u32>, new: impl Iterator<Item = u32>, now: Duration) {
+        for offset in old {
+            if let Some(held) = self.held.get_mut(&offset) {
+                held.unnamed_since = Some(now);
+            }
+        }
+        for offset in new {
+            if let Some(held) = self.held.get_mut(&offset) {
+                held.unnamed_since = None;
+            }
+        }
+    }
+
     /// When the next resting span is free.
     pub(super) fn next_due(&self) -> Option<Duration> {
         let resting = self.held.values().filter_map(|span| span.unnamed_since);

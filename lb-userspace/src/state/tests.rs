@@ -5,6 +5,7 @@ mod changes;
 mod lifetimes;
 mod panic;
 mod scale;
+mod settings;
 mod states;
 
 use std::collections::{BTreeMap, HashMap};

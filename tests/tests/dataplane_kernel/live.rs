@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -168,7 +169,7 @@ fn image() -> Image {
         rings: rings
             .map(|(offset, size)| {
                 let slots = world.rings.iter().skip(offset as usize).take(size as usize);
-                (offset, slots.copied().collect())
+                (offset, Arc::new(slots.copied().collect()))
             })
             .collect(),
         settings: world.settings,

@@ -1,6 +1,7 @@
 //! What is written is what is read; what the kernel takes back is seen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use lb_common::abi::{
@@ -70,7 +71,7 @@ fn full_image(ifindex: u32) -> Image {
         addrs: [(AddrKey { address: key.address }, AddrRole { roles: role::VIP })].into(),
         services,
         backends: [(1, backend(1)), (LIMITS.backends, backend(LIMITS.services))].into(),
-        rings: [(0, ring(0)), (MAX_RING_SIZE, ring(3))].into(),
+        rings: [(0, Arc::new(ring(0))), (MAX_RING_SIZE, Arc::new(ring(3)))].into(),
         snat: [(0, snat), (2 * MAX_SNAT_ADDRESSES - 1, snat)].into(),
         names: [(
             NameKey {

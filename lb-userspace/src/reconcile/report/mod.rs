@@ -146,7 +146,7 @@ fn tables(snapshot: &Snapshot) -> Vec<TableView> {
         used,
         capacity: u64::from(capacity),
     };
-    let ring_slots: usize = image.rings.values().map(Vec::len).sum();
+    let ring_slots: usize = image.rings.values().map(|ring| ring.len()).sum();
     vec![
         table("connections4", live(IpAddr::is_ipv4), limits.connections),
         table("connections6", live(IpAddr::is_ipv6), limits.connections),

@@ -25,7 +25,7 @@ pub(super) fn keep(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, image: 
         return;
     }
     // Only a ring that could not be replaced yet still names one of them.
-    let slots = image.rings.values().flatten();
+    let slots = image.rings.values().flat_map(|ring| ring.iter());
     let in_rings: BTreeSet<u32> = slots.filter(|id| gone.contains_key(id)).copied().collect();
     let least = holds(inputs).least;
     for (id, before) in gone {

@@ -1,13 +1,14 @@
 //! Services with their endpoints, names, backends and rings.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::abi::{
     Backend, Endpoint, EndpointKey, NameKey, Service, backend_state, endpoint_kind, mode, name_kind, on_miss,
 };
 
 use crate::config::{BackendConfig, Mode, OnMiss, ServiceConfig};
-use crate::state::ids::{BackendKey, Family, Ids, RingKey};
+use crate::state::ids::{BackendKey, Family, Ids, RingKey, RingPlaces};
 use crate::state::image::Image;
 use crate::state::names;
 use crate::state::panic;
@@ -25,7 +26,7 @@ pub(super) fn compile(
     for service in &inputs.config.services {
         plans.push(plan(inputs, previous, ids, (service, &mut *image))?);
     }
-    rings_fit(&plans, inputs.config.limits.ring_slots)?;
+    ids.ring_slots = rings_fit(&plans, inputs.config.limits.ring_slots)?;
     for plan in &plans {
         let entry = entry(inputs, previous, ids, (plan, &mut *image));
         image.services.insert(plan.id, entry);
@@ -34,13 +35,19 @@ pub(super) fn compile(
 }
 
 /// A service whose ids are known, before its rings are placed.
-struct Plan<'a> {
-    id: u32,
+pub(super) struct Plan<'a> {
+    pub(super) id: u32,
     config: &'a ServiceConfig,
-    rings: [(Family, RingKey); 2],
+    pub(super) rings: [(Family, RingKey); 2],
 }
 
-fn plan<'a>(
+impl Plan<'_> {
+    pub(super) fn ring_slots(&self) -> u64 {
+        self.rings.iter().map(|(_, key)| u64::from(key.size)).sum()
+    }
+}
+
+pub(super) fn plan<'a>(
     inputs: &Inputs<'a>,
     previous: &Image,
     ids: &mut Ids,
@@ -130,12 +137,9 @@ fn ring_key(service: &ServiceConfig, family: Family, seed: u32, entries: &[(&Bac
     }
 }
 
-fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<(), CompileError> {
-    let wanted = plans
-        .iter()
-        .flat_map(|plan| &plan.rings)
-        .map(|(_, key)| u64::from(key.size))
-        .sum();
+/// How many slots all rings have together.
+fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<u64, CompileError> {
+    let wanted = plans.iter().map(Plan::ring_slots).sum();
     if wanted > u64::from(ring_slots) {
         return Err(CompileError::Limit {
             what: "ring slots",
@@ -144,10 +148,15 @@ fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<(), CompileError> {
             limit: ring_slots.into(),
         });
     }
-    Ok(())
+    Ok(wanted)
 }
 
-fn entry(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, (plan, image): (&Plan<'_>, &mut Image)) -> Service {
+pub(super) fn entry(
+    inputs: &Inputs<'_>,
+    previous: &Image,
+    ids: &mut Ids,
+    (plan, image): (&Plan<'_>, &mut Image),
+) -> Service {
     let before = previous.services.get(&plan.id);
     let [(ring4_offset, ring4_size), (ring6_offset, ring6_size)] = [0, 1].map(|at| {
         let (family, key) = &plan.rings[at];
@@ -194,7 +203,7 @@ fn place(
     previous: &Image,
     ids: &mut Ids,
     (id, family, key, (offset, size)): (u32, Family, &RingKey, (u32, u32)),
-) -> Option<(u32, Vec<u32>)> {
+) -> Option<(u32, Arc<Vec<u32>>)> {
     let old = previous
         .rings
         .get(&offset)
@@ -205,12 +214,12 @@ fn place(
         return None;
     }
     if let Some(old) = old.filter(|_| ids.ring_keys.get(&(id, family)) == Some(key)) {
-        return Some((offset, old.clone()));
+        return Some((offset, Arc::clone(old)));
     }
-    let slots = rings::build(key.seed, key.size, &key.members);
-    if old.is_some_and(|old| *old == slots) {
+    let slots = Arc::new(rings::build(key.seed, key.size, &key.members));
+    if let Some(old) = old.filter(|old| **old == slots) {
         ids.ring_keys.insert((id, family), key.clone());
-        return Some((offset, slots));
+        return Some((offset, Arc::clone(old)));
     }
     if let Some(offset) = ids.spans().take(key.size, inputs.now) {
         ids.ring_keys.insert((id, family), key.clone());
@@ -218,5 +227,6 @@ fn place(
     }
     // No room until resting spans are free: the old ring serves as long (`next_due` says when to come back). Its
     // backends stay in the image (`removed`), and the program passes over those that take no flows.
-    old.map(|old| (offset, old.clone()))
+    ids.ring_places = RingPlaces::Waiting;
+    old.map(|old| (offset, Arc::clone(old)))
 }

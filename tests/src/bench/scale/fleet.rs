@@ -189,9 +189,9 @@ mod tests {
             let limits = fleet.limits();
             assert_eq!((image.services.len(), image.backends.len()), (30, 210));
             assert_eq!(image.endpoints.len(), limits.endpoints as usize);
-            let slots: usize = image.rings.values().map(Vec::len).sum();
+            let slots: usize = image.rings.values().map(|ring| ring.len()).sum();
             assert_eq!(slots, limits.ring_slots as usize);
-            let in_rings: BTreeSet<u32> = image.rings.values().flatten().copied().collect();
+            let in_rings: BTreeSet<u32> = image.rings.values().flat_map(|ring| ring.iter()).copied().collect();
             assert!(in_rings.iter().eq(image.backends.keys()), "{in_rings:?}");
         }
     }

@@ -1,0 +1,204 @@
+//! Settings compiled alone against the whole compile.
+
+use std::cell::Cell;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::*;
+
+/// Room for each ring once more and little else.
+const TEXT: &str = r#"
+[agent]
+interfaces = ["eth0", "eth1"]
+[limits]
+ring_slots = 4096
+[[service]]
+name = "web"
+vip = ["203.0.113.10", "2001:db8::10"]
+port = 80
+check = { tcp = {} }
+panic = "use_all"
+backend = [
+  { name = "a", address = "10.0.0.11" }, { name = "b", address = "10.0.0.12" }, { name = "c", address = "2001:db8::12" },
+]
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 53
+protocol = "udp"
+mode = "gateway"
+backend = [{ name = "a", address = "10.0.0.21" }, { name = "b", address = "10.0.0.22" }]
+[[service]]
+name = "ssh"
+vip = "203.0.113.11"
+port = 22
+internal_port = 2222
+backend = [{ name = "a", address = "10.0.0.11" }, { name = "b", address = "10.0.0.12", weight = 20 }]
+"#;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Weight(usize, usize, u32),
+    Admin(usize, usize, AdminState),
+    Health(usize, HealthState),
+    Time(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let admin = prop_oneof![
+        Just(AdminState::Ready),
+        Just(AdminState::Drain),
+        Just(AdminState::Maint)
+    ];
+    let health = prop_oneof![Just(HealthState::Up), Just(HealthState::Down)];
+    let step = prop_oneof![
+        4 => (0_usize..3, 0_usize..3, prop_oneof![Just(0), 1_u32..400]).prop_map(|(a, b, c)| Step::Weight(a, b, c)),
+        3 => (0_usize..3, 0_usize..3, admin).prop_map(|(a, b, c)| Step::Admin(a, b, c)),
+        1 => (0_usize..3, health).prop_map(|(a, b)| Step::Health(a, b)),
+        2 => (0_u64..3_000).prop_map(Step::Time),
+    ];
+    vec(step, 1..30)
+}
+
+/// An image with each ring in the place of its offset, which is any free one.
+fn without_places(image: &Image) -> (Image, Vec<Vec<u32>>) {
+    let mut image = image.clone();
+    let spans: Vec<(u32, u32)> = image.ring_spans().collect();
+    let rings = spans.iter().map(|(offset, _)| image.rings[offset].to_vec()).collect();
+    for service in image.services.values_mut() {
+        (service.ring4_offset, service.ring6_offset) = (0, 0);
+    }
+    image.rings.clear();
+    (image, rings)
+}
+
+impl World {
+    /// A change of settings, alone where that can be.
+    fn set(&mut self, new: Config) -> Option<()> {
+        let old = std::mem::replace(&mut self.config, new);
+        let new = self.config.clone();
+        let changed = changed_settings(&old, &new)?;
+        let mut whole_ids = self.ids.clone();
+        let whole = compile(&self.inputs(), &self.image, &mut whole_ids).expect("the config fits");
+        let mut ids = std::mem::take(&mut self.ids);
+        let part = compile_settings(&self.inputs(), &self.image, &mut ids, &changed);
+        self.ids = ids;
+        let part = part?;
+        let mut expected = self.image.clone();
+        part.apply(&mut expected);
+        assert_eq!(without_places(&expected), without_places(&whole));
+        let old = self.image.clone();
+        for op in &diff(&part.old, &part.new) {
+            self.check_ring_write(op);
+            self.image.apply(op);
+            check(&old, &self.image, &expected, op);
+            let now = self.now;
+            self.last_named.extend(self.image.ring_spans().map(|span| (span, now)));
+        }
+        assert_eq!(self.image, expected);
+        Some(())
+    }
+}
+
+#[test]
+fn settings_compiled_alone_give_the_image_that_the_whole_config_gives() {
+    let (tried, taken) = (Cell::new(0_u32), Cell::new(0_u32));
+    let result = TestRunner::default().run(&steps(), |steps| {
+        let mut world = World::new(TEXT);
+        world.step();
+        for step in steps {
+            let mut config = world.config.clone();
+            let (at, nth) = match step {
+                Step::Weight(at, nth, _) | Step::Admin(at, nth, _) => (at, nth),
+                Step::Health(nth, state) => {
+                    let name = config.services[0].backends[nth].name.clone();
+                    world.health.insert(reference("web", &name), state);
+                    world.step();
+                    continue;
+                }
+                Step::Time(ms) => {
+                    world.pass(Duration::from_millis(ms));
+                    if ms > 1_500 {
+                        world.step();
+                    }
+                    continue;
+                }
+            };
+            let service = Arc::make_mut(&mut config.services[at]);
+            let name = service.name.clone();
+            let nth = nth % service.backends.len();
+            let backend = &mut service.backends[nth];
+            match step {
+                Step::Weight(.., weight) => backend.weight = weight,
+                Step::Admin(.., state) => {
+                    backend.state = state;
+                    world.admin.insert(reference(&name, &backend.name), state);
+                }
+                Step::Health(..) | Step::Time(_) => {}
+            }
+            tried.set(tried.get() + 1);
+            match world.set(config) {
+                Some(()) => taken.set(taken.get() + 1),
+                None => drop(world.step()),
+            }
+        }
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    assert!(
+        taken.get() * 3 > tried.get(),
+        "{} of {} were alone",
+        taken.get(),
+        tried.get()
+    );
+}
+
+#[test]
+fn what_else_a_config_changes_is_not_a_setting() {
+    let old = parsed(TEXT);
+    let same = parsed(TEXT);
+    assert_eq!(changed_settings(&old, &old).expect("settings").len(), 0);
+    assert_eq!(changed_settings(&old, &same).expect("settings").len(), 3, "read again");
+    for (from, to) in [
+        ("10.0.0.21", "10.0.0.23"),
+        ("port = 53", "port = 54"),
+        ("{ name = \"a\", address = \"10.0.0.21\" }, ", ""),
+        ("ring_slots = 4096", "ring_slots = 8192"),
+        ("\"10.0.0.22\" }", "\"10.0.0.22\", state = \"maint\" }"),
+        ("panic = \"use_all\"", "panic = \"refuse\""),
+    ] {
+        assert!(
+            changed_settings(&old, &parsed(&TEXT.replace(from, to))).is_none(),
+            "{to}"
+        );
+    }
+    let set = TEXT
+        .replace("weight = 20", "weight = 30")
+        .replace("\"10.0.0.22\" }", "\"10.0.0.22\", state = \"drain\" }");
+    assert_eq!(changed_settings(&old, &parsed(&set)).expect("settings").len(), 3);
+}
+
+#[test]
+fn a_setting_lets_go_of_what_was_kept_for_connections_once_it_may_go() {
+    let mut world = World::new(TEXT);
+    world.step();
+    let ssh = TEXT.find("[[service]]\nname = \"ssh\"").expect("ssh is the last");
+    world.load(&TEXT[..ssh]);
+    let weight = |world: &World, weight| {
+        let mut config = world.config.clone();
+        Arc::make_mut(&mut config.services[0]).backends[0].weight = weight;
+        config
+    };
+    let set = weight(&world, 50);
+    assert!(world.set(set).is_some(), "half-open connections may still need it");
+    world.pass(world.config.timeouts.half_open.max(world.config.timeouts.udp));
+    let kept = world.image.clone();
+    let set = weight(&world, 60);
+    assert!(world.set(set).is_none());
+    world.step();
+    assert!(world.image.backends.len() < kept.backends.len() && world.image.ours != kept.ours);
+    let set = weight(&world, 70);
+    assert!(world.set(set).is_some());
+}
