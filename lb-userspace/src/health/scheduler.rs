@@ -166,18 +166,22 @@ impl Runner {
             Ok(stream) => stream,
             Err(verdict) => return (verdict, accepted_after),
         };
+        // Exchanges are boxed: else every probe's task would be as large as the largest of them, all the time.
         match &probe.kind {
             ProbeKind::Tcp => (watch_close(&stream, deadline).await, accepted_after),
             ProbeKind::Http(check) => {
                 let exchange = self.exchange(check, Layer::Plain, deadline);
-                (exchange.run(stream).await, started.elapsed())
+                (Box::pin(exchange.run(stream)).await, started.elapsed())
             }
             ProbeKind::Https(check, setup) => {
-                let verdict = match tls::handshake(stream, setup, probe.timeout, deadline).await {
-                    Ok(session) => self.exchange(check, Layer::Tls, deadline).run(session).await,
-                    Err(verdict) => verdict,
-                };
-                (verdict, started.elapsed())
+                let exchange = self.exchange(check, Layer::Tls, deadline);
+                let verdict = Box::pin(async {
+                    match tls::handshake(stream, setup, probe.timeout, deadline).await {
+                        Ok(session) => exchange.run(session).await,
+                        Err(verdict) => verdict,
+                    }
+                });
+                (verdict.await, started.elapsed())
             }
         }
     }
@@ -266,6 +270,32 @@ mod tests {
         }
         // Fifty each on average; a burst would be hundreds in one part and none in others.
         assert!(starts.iter().all(|count| (15..=110).contains(count)), "{starts:?}");
+    }
+
+    #[tokio::test]
+    async fn a_probe_waits_in_little_memory() {
+        let backend = BackendRef {
+            service: "web".to_owned(),
+            backend: "one".to_owned(),
+        };
+        let probe = Probe {
+            backend,
+            target: ([127, 0, 0, 1], 80).into(),
+            kind: ProbeKind::Tcp,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            source: None,
+            source_ports: 1024..=2048,
+        };
+        let runner = Runner {
+            probe,
+            shared: Arc::new(Shared::new(None)),
+            pulse: Pulse::default(),
+        };
+        let (results, _kept) = mpsc::channel(1);
+        // Thousands of them wait at any time.
+        let bytes = size_of_val(&runner.repeat(Duration::ZERO, results));
+        assert!(bytes <= 3_000, "{bytes} bytes a probe");
     }
 
     #[test]
