@@ -55,6 +55,10 @@ impl Sections {
         if text.contains("\"\"\"") || text.contains("'''") || text.contains('\r') || config.has_names() {
             return None;
         }
+        // A whole edit would end the last line.
+        if !text.ends_with('\n') {
+            return None;
+        }
         let starts = scan(text)?;
         let services = || {
             starts

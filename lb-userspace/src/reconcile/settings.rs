@@ -66,8 +66,8 @@ impl Writer {
         if !is_settled || self.desired.trust != desired.trust {
             return None;
         }
-        let changed = changed_settings(&self.desired.config, &desired.config)?;
-        if changed.is_empty() || changed.len() > FEW {
+        let changed = changed_settings(&self.desired.config, &desired.config, FEW)?;
+        if changed.is_empty() {
             return None;
         }
         let now = Instant::now();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::book::VerdictChange;
-use super::writer::{Freshness, Writer};
+use super::writer::{Freshness, Outputs, Writer};
 use super::{ApplyError, Event};
 use crate::agent::Desired;
 use crate::health::{Judgement, ProbeResult};
@@ -21,9 +21,9 @@ pub(super) enum Flow {
 
 impl Writer {
     /// Takes one event. Only a new desired state is applied at once; the rest waits for the end of the batch.
-    pub(super) fn take(&mut self, event: Event) -> Flow {
+    pub(super) fn take(&mut self, event: Event, outputs: &Outputs) -> Flow {
         match event {
-            Event::Desired { desired, reply } => self.take_desired(desired, reply),
+            Event::Desired { desired, reply } => self.take_desired(desired, reply, outputs),
             Event::Probe(result) => self.take_probe(&result),
             Event::Net(update) => self.take_net(update),
             Event::Presence(presence) => {
@@ -41,11 +41,18 @@ impl Writer {
         Flow::Continue
     }
 
-    fn take_desired(&mut self, desired: Arc<Desired>, reply: oneshot::Sender<Result<u64, ApplyError>>) {
+    fn take_desired(
+        &mut self,
+        desired: Arc<Desired>,
+        reply: oneshot::Sender<Result<u64, ApplyError>>,
+        outputs: &Outputs,
+    ) {
         let result = match self.take_settings(&desired) {
             Some(result) => result,
             None => self.take_whole(desired),
         };
+        // Whoever reads after the answer finds the change.
+        self.publish(outputs);
         drop(reply.send(result.map(|()| self.generation)));
         self.keep_spare();
     }
@@ -63,6 +70,7 @@ impl Writer {
             self.sync_ports(now);
         }
         self.stale.outputs = Freshness::Stale;
+        self.stale.snapshot = Freshness::Stale;
         result
     }
 

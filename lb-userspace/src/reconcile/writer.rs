@@ -177,7 +177,7 @@ impl Writer {
                 return;
             }
             for event in batch.drain(..) {
-                if let Flow::Stop = self.take(event) {
+                if let Flow::Stop = self.take(event, &outputs) {
                     return;
                 }
             }
@@ -271,6 +271,10 @@ impl Writer {
             replace(&outputs.vips, super::outputs::vips(config, &self.image));
             self.stale.snapshot = Freshness::Stale;
         }
+        self.publish(outputs);
+    }
+
+    pub(super) fn publish(&mut self, outputs: &Outputs) {
         if std::mem::take(&mut self.stale.snapshot) == Freshness::Stale {
             outputs.snapshots.send_replace(self.snapshot());
         }

@@ -27,8 +27,9 @@ pub struct Ids {
     /// Since when a backend is no longer configured.
     pub(super) removed_since: HashMap<u32, Duration>,
     pub(super) retired: Retired,
-    /// What each ring was last built from.
-    pub(super) ring_keys: HashMap<(u32, Family), RingKey>,
+    /// Where each ring was last placed, and what it was built from. Of a ring that was never written the place is another one
+    /// than the image has.
+    pub(super) ring_keys: HashMap<(u32, Family), (u32, RingKey)>,
     /// Slots that all rings have together.
     pub(super) ring_slots: u64,
     pub(super) ring_places: RingPlaces,

@@ -1,6 +1,7 @@
 //! One key of one backend, set without reading the rest of the config again: in a large one that takes seconds.
 //!
-//! What comes out is what the whole way gives, or nothing: then the whole way says what it has to say. Weight and state of a
+//! What comes out is what the whole way gives, or nothing: then the whole way says what it has to say. (The text of services that
+//! are not meant stays to the byte, where the whole way may put the dotted keys of a table side by side.) Weight and state of a
 //! backend are nobody else's business, so only its own service is edited and checked. Whatever is out of the ordinary (texts
 //! written in another way, findings about services, names, HTTPS checks, an error of any kind) is left to the whole way.
 
@@ -56,8 +57,9 @@ impl Desired {
 
     /// The service of a change that sets something, where nothing stands against the quick way.
     fn service_of_setting<'a>(&self, change: &'a Change) -> Option<&'a str> {
-        // The whole way reads the files of roots again.
-        let is_plain = self.trust == Trust::default();
+        // The whole way reads the files of roots again, also those of a service that only the file has.
+        let removes = |one: &Override| matches!(one.change, Change::RemoveService { .. });
+        let is_plain = self.trust == Trust::default() && !self.overrides.iter().any(removes);
         match change {
             Change::Set { service, .. } if is_plain => Some(service),
             _ => None,

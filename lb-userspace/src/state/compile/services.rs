@@ -213,16 +213,17 @@ fn place(
         ids.ring_keys.remove(&(id, family));
         return None;
     }
-    if let Some(old) = old.filter(|_| ids.ring_keys.get(&(id, family)) == Some(key)) {
+    let is_built = |(at, of): &(u32, RingKey)| *at == offset && of == key;
+    if let Some(old) = old.filter(|_| ids.ring_keys.get(&(id, family)).is_some_and(is_built)) {
         return Some((offset, Arc::clone(old)));
     }
     let slots = Arc::new(rings::build(key.seed, key.size, &key.members));
     if let Some(old) = old.filter(|old| **old == slots) {
-        ids.ring_keys.insert((id, family), key.clone());
+        ids.ring_keys.insert((id, family), (offset, key.clone()));
         return Some((offset, Arc::clone(old)));
     }
     if let Some(offset) = ids.spans().take(key.size, inputs.now) {
-        ids.ring_keys.insert((id, family), key.clone());
+        ids.ring_keys.insert((id, family), (offset, key.clone()));
         return Some((offset, slots));
     }
     // No room until resting spans are free: the old ring serves as long (`next_due` says when to come back). Its

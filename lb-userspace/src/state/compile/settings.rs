@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lb_common::abi::{NameKey, name_kind};
+use lb_common::abi::{NameKey, hop_flag, name_kind};
 
 use crate::config::{AdminState, BackendConfig, Config, ServiceConfig};
 use crate::state::ids::{Ids, RingPlaces};
@@ -39,15 +39,23 @@ impl Part {
 }
 
 /// The services that are not the very same in both configs, where these differ in nothing but weights and states of backends.
-/// A backend that is in maintenance in one of them is another matter: its checks end or begin.
-pub fn changed_settings<'a>(old: &Config, new: &'a Config) -> Option<Vec<&'a ServiceConfig>> {
+/// A backend that is in maintenance in one of them is another matter: its checks end or begin. `None`, too, where they are more
+/// than `most`.
+pub fn changed_settings<'a>(old: &Config, new: &'a Config, most: usize) -> Option<Vec<&'a ServiceConfig>> {
     let frame = (&old.agent, old.limits, old.timeouts, &old.dns) == (&new.agent, new.limits, new.timeouts, &new.dns);
     if !frame || old.services.len() != new.services.len() {
         return None;
     }
     let pairs = old.services.iter().zip(&new.services);
-    let changed = pairs.filter(|(old, new)| !Arc::ptr_eq(old, new));
+    let changed: Vec<_> = pairs
+        .filter(|(old, new)| !Arc::ptr_eq(old, new))
+        .take(most + 1)
+        .collect();
+    if changed.len() > most {
+        return None;
+    }
     changed
+        .into_iter()
         .map(|(old, new)| differ_in_settings(old, new).then_some(new.as_ref()))
         .collect()
 }
@@ -148,7 +156,12 @@ fn before(previous: &Image, new: &Image) -> Option<Image> {
         let known = previous.endpoints.get(key).filter(|known| *known == endpoint)?;
         old.endpoints.insert(*key, *known);
     }
-    for id in new.backends.keys() {
+    for (id, backend) in &new.backends {
+        let leaves = backend.hop_flags & hop_flag::VALID != 0;
+        if leaves && !previous.tx_ports.contains(&backend.hop_ifindex) {
+            // Its way out is not in the device map yet.
+            return None;
+        }
         old.backends.insert(*id, *previous.backends.get(id)?);
     }
     let named = |key: &NameKey| key.kind == name_kind::SERVICE;
@@ -158,5 +171,5 @@ fn before(previous: &Image, new: &Image) -> Option<Image> {
 fn slots_of(ids: &Ids, service: u32) -> u64 {
     use crate::state::Family;
     let keys = [Family::V4, Family::V6].map(|family| ids.ring_keys.get(&(service, family)));
-    keys.into_iter().flatten().map(|key| u64::from(key.size)).sum()
+    keys.into_iter().flatten().map(|(_, key)| u64::from(key.size)).sum()
 }
