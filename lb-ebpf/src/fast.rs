@@ -2,8 +2,7 @@
 //! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
 //! and `crate::pipeline` decides it by the same rules from the start.
 //!
-//! Asks: the bitmap, one flow lookup, settings and interface while the entry is on its way from memory, one backend. Arrays
-//! are inlined.
+//! Asks: settings and interface (inlined array lookups), the bitmap, one flow lookup, one backend.
 
 use lb_common::{
     abi::{ABI_VERSION, direction, flow_flag, hop_flag, iface_flag},
@@ -123,35 +122,29 @@ where
     E: Exit<P>,
     T: Tables + FlowTables<V4> + FlowTables<V6>,
 {
-    let Some(eth) = packet.get::<Eth>(Offset::START) else {
-        return to_kernel::<P, T, E>(packet, tables, PassReason::TruncatedIp);
+    let (ingress, ether_type) = match ingress(packet, tables) {
+        Ok(found) => found,
+        Err(reason) => return Fast::left(E::ends(packet, Verdict::pass(reason))),
     };
-    match u16::from_be_bytes(eth.ether_type) {
+    match ether_type {
         ETHERTYPE_IPV4 => match plain4(packet) {
             Plain::Facts(facts) if !is_ours(tables, &facts) => {
-                to_kernel::<P, T, E>(packet, tables, PassReason::NotOurs)
+                Fast::left(E::ends(packet, Verdict::pass(PassReason::NotOurs)))
             }
-            Plain::Facts(facts) => by_protocol::<V4, P, T, E>(packet, tables, &facts, Fast::slow4),
+            Plain::Facts(facts) => by_protocol::<V4, P, T, E>(packet, tables, &facts, &ingress, Fast::slow4),
             Plain::Not => Fast::slow4(Known::Nothing),
-            Plain::Truncated => to_kernel::<P, T, E>(packet, tables, PassReason::TruncatedIp),
+            Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
         },
         ETHERTYPE_IPV6 => match plain6(packet) {
             Plain::Facts(facts) if !is_ours(tables, &facts) => {
-                to_kernel::<P, T, E>(packet, tables, PassReason::NotOurs)
+                Fast::left(E::ends(packet, Verdict::pass(PassReason::NotOurs)))
             }
-            Plain::Facts(facts) => by_protocol::<V6, P, T, E>(packet, tables, &facts, Fast::slow6),
+            Plain::Facts(facts) => by_protocol::<V6, P, T, E>(packet, tables, &facts, &ingress, Fast::slow6),
             Plain::Not => Fast::slow6(Known::Nothing),
-            Plain::Truncated => to_kernel::<P, T, E>(packet, tables, PassReason::TruncatedIp),
+            Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
         },
-        _ => to_kernel::<P, T, E>(packet, tables, PassReason::NotIp),
+        _ => Fast::left(E::ends(packet, Verdict::pass(PassReason::NotIp))),
     }
-}
-
-/// The kernel gets it, for this reason if not already for where it came in.
-#[inline(always)]
-fn to_kernel<P: Packet, T: Tables, E: Exit<P>>(packet: &P, tables: &T, reason: PassReason) -> Fast {
-    let reason = ingress(packet, tables).err().unwrap_or(reason);
-    Fast::left(E::ends(packet, Verdict::pass(reason)))
 }
 
 /// What the plain parse found.
@@ -231,7 +224,13 @@ pub fn is_ours<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
 
 /// Twice the code, of which each packet takes the half that asks nothing about the protocol.
 #[inline(always)]
-fn by_protocol<F, P, T, E>(packet: &mut P, tables: &T, facts: &Facts<F>, slow: impl Fn(Known) -> Fast) -> Fast
+fn by_protocol<F, P, T, E>(
+    packet: &mut P,
+    tables: &T,
+    facts: &Facts<F>,
+    ingress: &Ingress,
+    slow: impl Fn(Known) -> Fast,
+) -> Fast
 where
     F: Rewrite,
     P: Packet,
@@ -240,15 +239,21 @@ where
 {
     if facts.is_tcp() {
         let protocol = IPPROTO_TCP;
-        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, slow)
+        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, ingress, slow)
     } else {
         let protocol = IPPROTO_UDP;
-        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, slow)
+        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, ingress, slow)
     }
 }
 
 #[inline(always)]
-fn established<F, P, T, E>(packet: &mut P, tables: &T, facts: &Facts<F>, slow: impl Fn(Known) -> Fast) -> Fast
+fn established<F, P, T, E>(
+    packet: &mut P,
+    tables: &T,
+    facts: &Facts<F>,
+    ingress: &Ingress,
+    slow: impl Fn(Known) -> Fast,
+) -> Fast
 where
     F: Rewrite,
     P: Packet,
@@ -265,11 +270,6 @@ where
     let key = facts.key();
     let Some(entry) = tables.established(&key) else {
         return slow(Known::NotEstablished);
-    };
-    // What needs no flow is asked while the entry is on its way from memory.
-    let ingress = match ingress(packet, tables) {
-        Ok((ingress, _)) => ingress,
-        Err(reason) => return Fast::left(E::ends(packet, Verdict::pass(reason))),
     };
     // Of the facts anew: the key has been in memory, where LLVM would read it again.
     let tag = F::tag(&facts.key());
