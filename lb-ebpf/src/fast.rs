@@ -268,11 +268,10 @@ where
         return slow(Known::Nothing);
     }
     let key = facts.key();
+    let tag = F::tag(&key);
     let Some(entry) = tables.established(&key) else {
         return slow(Known::NotEstablished);
     };
-    // Of the facts anew: the key has been in memory, where LLVM would read it again.
-    let tag = F::tag(&facts.key());
     let now = tables.now();
     // What is read of the entry from here to `is_still` counts only if that says so.
     let conn_id = entry.conn_id();
