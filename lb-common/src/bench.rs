@@ -104,7 +104,7 @@ pub mod names {
     pub const PASS: &str = "bench_pass";
     /// MAC addresses swapped, XDP_TX.
     pub const SWAP: &str = "bench_swap";
-    /// Interfaces that `REDIRECT` sends to, by any key.
+    /// Interfaces that `REDIRECT` and `RELAY` send to, by any key.
     pub const TX_PORTS: &str = "bench_tx_ports";
     /// Sends IPv4 connections' packets as live frames.
     pub const SEND4: &str = "bench_send4";
@@ -112,6 +112,8 @@ pub mod names {
     pub const SINK: &str = "bench_sink";
     /// MAC addresses swapped, redirected through a device map.
     pub const REDIRECT: &str = "bench_redirect";
+    /// As `REDIRECT`, for frames of any length; what is not IPv4 passes.
+    pub const RELAY: &str = "bench_relay";
     /// Drives the template alone.
     pub const DRIVE: &str = "bench_drive";
     /// Drives IPv4 connections.

@@ -11,7 +11,7 @@ use crate::binary::xlb_binary;
 use crate::client::Client;
 use crate::netns::Namespace;
 use crate::process::{Process, wait_until};
-use crate::topology::{Arms, FRONT4, FRONT6, SNAT4, SNAT6, Topology};
+use crate::topology::{FRONT4, FRONT6, SNAT4, SNAT6, Topology, Wiring};
 
 /// How long a start may take on a busy machine.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -159,9 +159,9 @@ impl Drop for Agent {
 /// to translate to. A test may append keys of its own.
 pub fn agent_section(topology: &Topology) -> String {
     let client = Client::new(&topology.room, &topology.balancer);
-    let (interfaces, snat) = match topology.arms {
-        Arms::Two => ("\"front0\", \"back0\"", format!("\"{SNAT4}\", \"{SNAT6}\"")),
-        Arms::One => ("\"front0\"", format!("\"{FRONT4}\", \"{FRONT6}\"")),
+    let (interfaces, snat) = match topology.wiring {
+        Wiring::TwoArms | Wiring::Line => ("\"front0\", \"back0\"", format!("\"{SNAT4}\", \"{SNAT6}\"")),
+        Wiring::OneArm => ("\"front0\"", format!("\"{FRONT4}\", \"{FRONT6}\"")),
     };
     format!(
         "[agent]

@@ -3,7 +3,11 @@
 //! ```text
 //! client c0 -- c0 router f0 -- front0 balancer back0 -- lb switch p1.. -- eth0 backend-1 ..
 //! ```
-//! With one arm there is no `back0`: the switch hangs on the router.
+//! With one arm there is no `back0`: the switch hangs on the router. In a line neither router nor switch has a link:
+//!
+//! ```text
+//! client c0 -- front0 balancer back0 -- eth0 backend-1
+//! ```
 //! Both families everywhere. Nothing but the balancer connects clients and backends: it forwards nothing by itself and
 //! backends have no route to the client unless the plan says so.
 
@@ -32,6 +36,9 @@ pub const SNAT6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xb, 0, 0, 0, 0, 0, 1);
 /// Most backends of one scene.
 pub const MAX_BACKENDS: u8 = 32;
 
+/// Who is next to `front0`: the router, or the client itself.
+const BEFORE_FRONT4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const BEFORE_FRONT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1);
 const FIRST_BACKEND_HOST: u8 = 11;
 
 /// How replies of the backends find the client.
@@ -45,13 +52,15 @@ pub enum BackendRoute {
     Router,
 }
 
-/// Where the balancer's interfaces are.
+/// What stands between client, balancer and backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arms {
-    /// `front0` towards the clients, `back0` on the network of the backends.
-    Two,
+pub enum Wiring {
+    /// `front0` towards the router, `back0` on the network of the backends.
+    TwoArms,
     /// `front0` alone: every packet leaves where it came in; the router also leads to the backends.
-    One,
+    OneArm,
+    /// Nothing: the client at `front0` and the only backend at `back0`.
+    Line,
 }
 
 /// What a scene is built from.
@@ -61,8 +70,8 @@ pub struct Plan {
     pub backends: u8,
     /// Route of the backends.
     pub route: BackendRoute,
-    /// Interfaces of the balancer.
-    pub arms: Arms,
+    /// What stands between them.
+    pub wiring: Wiring,
 }
 
 impl Plan {
@@ -71,7 +80,7 @@ impl Plan {
         Self {
             backends,
             route: BackendRoute::None,
-            arms: Arms::Two,
+            wiring: Wiring::TwoArms,
         }
     }
 
@@ -80,7 +89,17 @@ impl Plan {
         Self {
             backends,
             route: BackendRoute::Router,
-            arms: Arms::One,
+            wiring: Wiring::OneArm,
+        }
+    }
+
+    /// Client, balancer and one backend without a hop between them, and the kernel's routes for both directions: what
+    /// is measured there is the balancer's share.
+    pub const fn line() -> Self {
+        Self {
+            backends: 1,
+            route: BackendRoute::Balancer,
+            wiring: Wiring::Line,
         }
     }
 
@@ -89,7 +108,7 @@ impl Plan {
         Self {
             backends,
             route: BackendRoute::Balancer,
-            arms: Arms::Two,
+            wiring: Wiring::TwoArms,
         }
     }
 }
@@ -110,16 +129,16 @@ pub struct BackendHost {
 pub struct Topology {
     /// Where clients run.
     pub client: Namespace,
-    /// The router between clients and balancer.
+    /// The router between clients and balancer; without a link in a line.
     pub router: Namespace,
     /// Where the agent runs.
     pub balancer: Namespace,
-    /// The bridge of the backends.
+    /// The bridge of the backends; without a link in a line.
     pub switch: Namespace,
     /// Backends, in order.
     pub backends: Vec<BackendHost>,
-    /// Interfaces of the balancer.
-    pub arms: Arms,
+    /// What stands between them.
+    pub wiring: Wiring,
     /// Files, bpffs, names. Last: namespaces go first.
     pub room: Room,
 }
@@ -138,11 +157,20 @@ impl Topology {
             balancer: room.namespace("balancer")?,
             switch: room.namespace("switch")?,
             backends: Vec::new(),
-            arms: plan.arms,
+            wiring: plan.wiring,
             room,
         };
-        topology.connect_front()?;
-        topology.connect_back()?;
+        match plan.wiring {
+            Wiring::TwoArms => {
+                topology.connect_front()?;
+                topology.connect_two_arms()?;
+            }
+            Wiring::OneArm => {
+                topology.connect_front()?;
+                topology.connect_one_arm()?;
+            }
+            Wiring::Line => topology.connect_client_to_balancer()?,
+        }
         let mut topology = topology;
         for index in 0..plan.backends {
             let backend = topology.add_backend(index, plan.route)?;
@@ -165,10 +193,16 @@ impl Topology {
     /// Captures in the client's and the backends' namespaces then show the checksums of the wire in both directions.
     pub fn complete_checksums_everywhere(&self) -> Result<()> {
         plain_checksums(&self.client, "c0")?;
-        plain_checksums(&self.router, "c0")?;
-        for (backend, index) in self.backends.iter().zip(1..) {
+        for backend in &self.backends {
             plain_checksums(&backend.namespace, "eth0")?;
-            plain_checksums(&self.switch, &format!("p{index}"))?;
+        }
+        if self.wiring == Wiring::Line {
+            plain_checksums(&self.balancer, "front0")?;
+            return plain_checksums(&self.balancer, "back0");
+        }
+        plain_checksums(&self.router, "c0")?;
+        for number in 1..=self.backends.len() {
+            plain_checksums(&self.switch, &format!("p{number}"))?;
         }
         Ok(())
     }
@@ -212,21 +246,41 @@ impl Topology {
              route add 2001:db8:10::/64 via 2001:db8:f::10\n")
     }
 
-    fn connect_back(&self) -> Result<()> {
+    fn connect_two_arms(&self) -> Result<()> {
         self.switch.ip("link add br0 type bridge\nlink set br0 up\n")?;
-        if self.arms == Arms::One {
-            connect(&self.router, "b0", &self.switch, "lb")?;
-            self.switch.ip("link set lb master br0\n")?;
-            self.router.ip(&format!(
-                "addr add {SNAT4}/24 dev b0\naddr add {SNAT6}/64 dev b0 nodad\n"
-            ))?;
-            return self
-                .balancer
-                .ip("route add 10.0.0.0/24 via 192.0.2.1\nroute add fd00:b::/64 via 2001:db8:f::1\n");
-        }
         connect(&self.balancer, "back0", &self.switch, "lb")?;
         self.switch.ip("link set lb master br0\n")?;
         offload_for_balancer(&self.switch, "lb")?;
+        self.address_back()
+    }
+
+    fn connect_one_arm(&self) -> Result<()> {
+        self.switch.ip("link add br0 type bridge\nlink set br0 up\n")?;
+        connect(&self.router, "b0", &self.switch, "lb")?;
+        self.switch.ip("link set lb master br0\n")?;
+        self.router.ip(&format!(
+            "addr add {SNAT4}/24 dev b0\naddr add {SNAT6}/64 dev b0 nodad\n"
+        ))?;
+        self.balancer.ip(&format!(
+            "route add 10.0.0.0/24 via {BEFORE_FRONT4}\nroute add fd00:b::/64 via {BEFORE_FRONT6}\n"
+        ))
+    }
+
+    fn connect_client_to_balancer(&self) -> Result<()> {
+        connect(&self.client, "c0", &self.balancer, "front0")?;
+        offload_for_balancer(&self.client, "c0")?;
+        self.balancer.ip(&format!(
+            "addr add {FRONT4}/24 dev front0\naddr add {FRONT6}/64 dev front0 nodad\n"
+        ))?;
+        self.client.ip(&format!(
+            "addr add {BEFORE_FRONT4}/24 dev c0\n\
+             addr add {BEFORE_FRONT6}/64 dev c0 nodad\n\
+             route add default via {FRONT4}\n\
+             route add ::/0 via {FRONT6}\n"
+        ))
+    }
+
+    fn address_back(&self) -> Result<()> {
         self.balancer.ip(&format!(
             "addr add {SNAT4}/24 dev back0\naddr add {SNAT6}/64 dev back0 nodad\n"
         ))
@@ -240,8 +294,18 @@ impl Topology {
         let host = FIRST_BACKEND_HOST + index;
         let number = index + 1;
         let namespace = self.room.namespace(&format!("backend-{number}"))?;
-        connect(&self.switch, &format!("p{number}"), &namespace, "eth0")?;
-        self.switch.ip(&format!("link set p{number} master br0\n"))?;
+        if self.wiring == Wiring::Line {
+            anyhow::ensure!(
+                index == 0,
+                "a line ends in one backend; a switch for more is in the other wirings"
+            );
+            connect(&self.balancer, "back0", &namespace, "eth0")?;
+            offload_for_balancer(&namespace, "eth0")?;
+            self.address_back()?;
+        } else {
+            connect(&self.switch, &format!("p{number}"), &namespace, "eth0")?;
+            self.switch.ip(&format!("link set p{number} master br0\n"))?;
+        }
         let backend = BackendHost {
             namespace,
             address4: Ipv4Addr::new(10, 0, 0, host),

@@ -70,7 +70,12 @@ fn every_way_to_balance_carries_traffic() -> Result<()> {
     let path = directory.path().join("traffic.json");
     run(Bench::Traffic, Effort::Quick, Groups::All, Some(path.clone()))?;
     let report = Report::read(&path)?;
-    ensure!(report.rows.len() == 6 * 7 && report.bars.len() == 7, "{report}");
+    ensure!(
+        report.rows.len() == 7 * 7 + 4 * 2,
+        "{} rows: {report}",
+        report.rows.len()
+    );
+    ensure!(report.bars.len() == 9 + 6, "{} bars: {report}", report.bars.len());
     ensure!(report.rows.iter().all(|row| row.minimum() > 0.0), "{report}");
     Ok(())
 }

@@ -31,6 +31,11 @@ macro_rules! maps {
 /// A million connections are written by one copy, not by a million system calls.
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
+/// The Ethernet header and what fills its second word.
+const ETHERNET_WORDS_BYTES: usize = 16;
+/// As two bytes off the wire read in this machine's order.
+const ETHERTYPE_IPV4: u64 = 0x0800_u16.to_be() as u64;
+
 // Sizes are set at load.
 maps! {
     bench_frame: Array<Frame, 1>;
@@ -182,6 +187,26 @@ fn bench_redirect(ctx: XdpContext) -> u32 {
     }
 }
 
+/// As [`bench_redirect`], between real peers: a frame keeps its length, and what is not IPv4 (ARP) is the kernel's.
+#[xdp(frags)]
+fn bench_relay(ctx: XdpContext) -> u32 {
+    let (start, end) = bounds(ctx.ctx);
+    if start + ETHERNET_WORDS_BYTES > end {
+        return XDP_PASS;
+    }
+    let words: *mut u64 = with_exposed_provenance_mut(start);
+    // SAFETY: the bounds were checked above.
+    let second = unsafe { words.add(1).read() };
+    if (second >> 32) & 0xffff != ETHERTYPE_IPV4 {
+        return XDP_PASS;
+    }
+    swap_at(words);
+    match bench_tx_ports.redirect(0, 0) {
+        Ok(_) => XDP_REDIRECT,
+        Err(_) => XDP_ABORTED,
+    }
+}
+
 /// The least that forwarding is: MAC addresses swapped.
 #[xdp(frags)]
 fn bench_swap(ctx: XdpContext) -> u32 {
@@ -190,8 +215,14 @@ fn bench_swap(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn swap(ctx: *mut xdp_md) -> Option<()> {
-    let words = words(ctx)?;
-    // SAFETY: `words` has checked the bounds.
+    swap_at(words(ctx)?);
+    Some(())
+}
+
+/// Swaps the MAC addresses of a frame whose first two words the caller has checked to exist.
+#[inline(always)]
+fn swap_at(words: *mut u64) {
+    // SAFETY: the caller has checked the bounds.
     let (first, second) = unsafe { (words.read(), words.add(1).read()) };
     let src = (first >> 48) | ((second & 0xffff_ffff) << 16);
     let dst_end = (first >> 16) & 0xffff_ffff;
@@ -199,7 +230,6 @@ fn swap(ctx: *mut xdp_md) -> Option<()> {
     unsafe { words.write(src | (first << 48)) };
     // SAFETY: as above.
     unsafe { words.add(1).write(dst_end | (second >> 32 << 32)) };
-    Some(())
 }
 
 /// Drives the template alone.

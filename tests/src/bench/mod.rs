@@ -14,8 +14,8 @@ mod report;
 mod samples;
 mod scale;
 mod traffic;
-mod ways;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -46,7 +46,7 @@ pub enum Effort {
     Quick,
 }
 
-/// Which of a benchmark's groups.
+/// Which of a benchmark's groups; of `traffic`'s, which ways to balance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Groups {
     /// All.
@@ -59,14 +59,27 @@ pub enum Groups {
 impl Groups {
     /// Says which group begins; false where it was not asked for.
     fn begin(&self, group: &str) -> bool {
-        let is_asked = match self {
-            Self::All => true,
-            Self::Holding(text) => group.contains(text),
-        };
+        let is_asked = self.include(group);
         if is_asked {
             eprintln!("{group}");
         }
         is_asked
+    }
+
+    fn include(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Holding(text) => name.contains(text),
+        }
+    }
+}
+
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("everything"),
+            Self::Holding(text) => write!(f, "'{text}'"),
+        }
     }
 }
 
@@ -75,7 +88,7 @@ pub fn run(bench: Bench, effort: Effort, groups: Groups, json: Option<PathBuf>) 
     let report = match bench {
         Bench::Program => program::run(effort, groups)?,
         Bench::Packets => packets::run(effort)?,
-        Bench::Traffic => traffic::run(effort)?,
+        Bench::Traffic => traffic::run(effort, &groups)?,
         Bench::Control => control::run(effort, &groups)?,
         Bench::Scale => scale::run(effort, &groups)?,
     };

@@ -89,6 +89,8 @@ pub enum Limit {
     AtMost(f64),
     /// At least this.
     AtLeast(f64),
+    /// Nothing was promised: the figure says how far one can come.
+    Unjudged,
 }
 
 /// One run of one benchmark.
@@ -100,6 +102,9 @@ pub struct Report {
     pub bench: String,
     /// Where.
     pub machine: Machine,
+    /// What else the figures hang on, as `name value`.
+    #[serde(default)]
+    pub conditions: Vec<String>,
     /// Its rows, in the table's order.
     pub rows: Vec<Row>,
     /// Its bars.
@@ -150,12 +155,13 @@ fn median(samples: &[f64]) -> Option<f64> {
 }
 
 impl Bar {
-    /// Whether it was kept.
+    /// Whether it was kept; `None` where nothing was promised.
     #[must_use]
-    pub fn is_met(&self) -> bool {
+    pub fn is_met(&self) -> Option<bool> {
         match self.limit {
-            Limit::AtMost(limit) => self.value <= limit,
-            Limit::AtLeast(limit) => self.value >= limit,
+            Limit::AtMost(limit) => Some(self.value <= limit),
+            Limit::AtLeast(limit) => Some(self.value >= limit),
+            Limit::Unjudged => None,
         }
     }
 }
@@ -168,6 +174,7 @@ impl Report {
             schema: SCHEMA,
             bench: bench.to_owned(),
             machine: Machine::here(),
+            conditions: Vec::new(),
             rows: Vec::new(),
             bars: Vec::new(),
         }
@@ -217,6 +224,9 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "bench {}: {}", self.bench, self.machine)?;
+        for condition in &self.conditions {
+            writeln!(f, "  {condition}")?;
+        }
         let mut group = "";
         for row in &self.rows {
             if row.group != group {
@@ -243,17 +253,19 @@ impl fmt::Display for Report {
         if !self.bars.is_empty() {
             writeln!(f, "\nbars")?;
         }
+        let width = self.bars.iter().map(|bar| bar.name.len()).max().unwrap_or(0);
         for bar in &self.bars {
-            let (word, limit) = match bar.limit {
-                Limit::AtMost(limit) => ("at most", limit),
-                Limit::AtLeast(limit) => ("at least", limit),
+            let limit = match bar.limit {
+                Limit::AtMost(limit) => format!("at most {limit}"),
+                Limit::AtLeast(limit) => format!("at least {limit}"),
+                Limit::Unjudged => "no limit".to_owned(),
             };
-            let verdict = if bar.is_met() { "kept" } else { "MISSED" };
+            let verdict = bar.is_met().map_or("", |is_met| if is_met { "kept" } else { "MISSED" });
             writeln!(
                 f,
-                "  {verdict:<6} {:<60} {:>8} ({word} {limit})",
+                "  {verdict:<6} {:<width$} {:>8} ({limit})",
                 bar.name,
-                figure(bar.value)
+                bar_figure(bar.value)
             )?;
         }
         Ok(())
@@ -316,6 +328,15 @@ fn figure(value: f64) -> String {
         format!("{value:.0}")
     } else {
         format!("{value:.1}")
+    }
+}
+
+/// A bar's figure: most are ratios that end up near their limit.
+fn bar_figure(value: f64) -> String {
+    if value.abs() < 10.0 {
+        format!("{value:.2}")
+    } else {
+        figure(value)
     }
 }
 
@@ -412,7 +433,29 @@ mod tests {
             value,
             limit,
         };
-        assert!(bar(2.0, Limit::AtMost(2.0)).is_met() && !bar(2.01, Limit::AtMost(2.0)).is_met());
-        assert!(bar(4.0, Limit::AtLeast(4.0)).is_met() && !bar(3.9, Limit::AtLeast(4.0)).is_met());
+        assert_eq!(bar(2.0, Limit::AtMost(2.0)).is_met(), Some(true));
+        assert_eq!(bar(2.01, Limit::AtMost(2.0)).is_met(), Some(false));
+        assert_eq!(bar(4.0, Limit::AtLeast(4.0)).is_met(), Some(true));
+        assert_eq!(bar(3.9, Limit::AtLeast(4.0)).is_met(), Some(false));
+    }
+
+    #[test]
+    fn a_bar_without_a_limit_is_neither_kept_nor_missed() {
+        let mut report = report(Vec::new());
+        report.bars.push(Bar {
+            name: "x".to_owned(),
+            value: 0.934,
+            limit: Limit::Unjudged,
+        });
+        let text = report.to_string();
+        assert!(text.contains("x     0.93 (no limit)"), "{text}");
+        assert!(!text.contains("kept") && !text.contains("MISSED"), "{text}");
+    }
+
+    #[test]
+    fn what_the_figures_hang_on_stands_in_the_heading() {
+        let mut report = report(Vec::new());
+        report.conditions.push("congestion control bbr".to_owned());
+        assert!(report.to_string().contains("\n  congestion control bbr\n"), "{report}");
     }
 }

@@ -23,8 +23,8 @@ enum Command {
     Program(Selective),
     /// Live frames over veth at full speed on one core, against nftables and the least that forwarding is
     Packets(Options),
-    /// Connections, requests, throughput and latency of real peers: direct, xlb, nftables, HAProxy, nginx stream
-    Traffic(Options),
+    /// Connections, requests, throughput and latency of real peers: direct, a bare redirect, xlb, nftables, HAProxy, nginx
+    Traffic(Selective),
     /// The agent: from a change to its packets, many services, checks, adoption of connections
     Control(Selective),
     /// What a packet costs and the maps take as services, backends and connections become many
@@ -42,7 +42,7 @@ enum Command {
 struct Selective {
     #[command(flatten)]
     options: Options,
-    /// Only groups of rows whose name holds this text
+    /// Only groups of rows (of traffic: ways to balance) whose name holds this text
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Program(Selective { options, only }) => run(Bench::Program, options, groups(only)),
         Command::Packets(options) => run(Bench::Packets, options, Groups::All),
-        Command::Traffic(options) => run(Bench::Traffic, options, Groups::All),
+        Command::Traffic(Selective { options, only }) => run(Bench::Traffic, options, groups(only)),
         Command::Control(Selective { options, only }) => run(Bench::Control, options, groups(only)),
         Command::Scale(Selective { options, only }) => run(Bench::Scale, options, groups(only)),
         Command::Compare { before, after } => bench::compare(&before, &after),

@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::thread::sleep;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
-use super::traffic::{SERVER_PORT, server_address, wait_for_answer};
+use super::SERVER_PORT;
+use super::network::server_address;
+use super::relay::Relay;
 use crate::agent::Agent;
 use crate::client::backends;
 use crate::config_text::ServiceText;
+use crate::netns::Namespace;
 use crate::process::{Process, run as run_command};
-use crate::topology::{SNAT4, Topology, VIP4};
+use crate::topology::{SNAT4, Topology, VIP4, host_port};
 
 const PORT: u16 = 80;
 
@@ -19,6 +24,8 @@ const PORT: u16 = 80;
 pub(super) enum Way {
     /// The balancer's kernel routes; the client knows the server.
     Direct,
+    /// As direct, over a program that does the least that an XDP program can.
+    BareRedirect,
     FullNat,
     Gateway,
     Nftables,
@@ -27,8 +34,9 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Direct,
+        Self::BareRedirect,
         Self::FullNat,
         Self::Gateway,
         Self::Nftables,
@@ -39,12 +47,18 @@ impl Way {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::BareRedirect => "bare redirect",
             Self::FullNat => "xlb full_nat",
             Self::Gateway => "xlb gateway",
             Self::Nftables => "nftables DNAT and SNAT",
             Self::Haproxy => "HAProxy, TCP mode",
             Self::NginxStream => "nginx stream",
         }
+    }
+
+    /// Whether the client asks the server's own address, not the VIP.
+    const fn asks_the_server(self) -> bool {
+        matches!(self, Self::Direct | Self::BareRedirect)
     }
 }
 
@@ -58,6 +72,7 @@ pub(super) struct Running<'a> {
 
 enum What {
     Kernel,
+    Relay(Relay),
     Agent(Box<Agent>),
     Rules,
     Proxy(Process),
@@ -69,6 +84,7 @@ impl<'a> Running<'a> {
         let server = server_address(topology)?;
         let what = match way {
             Way::Direct => What::Kernel,
+            Way::BareRedirect => What::Relay(Relay::attach(&topology.balancer)?),
             Way::FullNat => What::Agent(agent(topology, "full_nat", server)?.into()),
             Way::Gateway => What::Agent(agent(topology, "gateway", server)?.into()),
             Way::Nftables => {
@@ -88,7 +104,7 @@ impl<'a> Running<'a> {
         let running = Self {
             topology,
             way,
-            target: if way == Way::Direct { server } else { VIP4 },
+            target: if way.asks_the_server() { server } else { VIP4 },
             what,
         };
         let answer = wait_for_answer(&topology.client, running.target(), running.port());
@@ -106,12 +122,16 @@ impl<'a> Running<'a> {
 
     /// And on which port.
     pub(super) fn port(&self) -> u16 {
-        if self.way == Way::Direct { SERVER_PORT } else { PORT }
+        if self.way.asks_the_server() { SERVER_PORT } else { PORT }
     }
 
-    /// That xlb, and not the kernel, carried what was measured.
+    /// That the program, and not the kernel, carried what was measured.
     pub(super) fn check(&self) -> Result<()> {
-        let What::Agent(agent) = &self.what else { return Ok(()) };
+        let agent = match &self.what {
+            What::Agent(agent) => agent,
+            What::Relay(relay) => return relay.check(&self.topology.balancer),
+            What::Kernel | What::Rules | What::Proxy(_) => return Ok(()),
+        };
         let status = agent.client().status()?;
         let forwarded: u64 = backends(&status)
             .iter()
@@ -129,7 +149,7 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         match &mut self.what {
-            What::Kernel | What::Agent(_) => {}
+            What::Kernel | What::Relay(_) | What::Agent(_) => {}
             What::Rules => {
                 let _ = nft(self.topology, "delete table ip balance\n");
             }
@@ -192,4 +212,18 @@ fn nginx_config(topology: &Topology, server: Ipv4Addr) -> String {
         room.file("stream.pid").display(),
         room.file("stream.log").display()
     )
+}
+
+/// Waits until an address answers.
+fn wait_for_answer(client: &Namespace, to: IpAddr, port: u16) -> Result<()> {
+    let url = format!("http://{}/healthz", host_port(to, port));
+    for _ in 0..100 {
+        let mut curl = client.command("curl");
+        curl.args(["-sf", "-m", "1", "-o", "/dev/null", &url]);
+        if run_command(&mut curl).is_ok() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100));
+    }
+    bail!("{url} does not answer")
 }

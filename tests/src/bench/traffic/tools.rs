@@ -1,0 +1,174 @@
+//! The client's programs: wrk and h2load, run for a while in the client's namespace, and what they report.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::ways::Running;
+use crate::process::run as run_command;
+use crate::topology::{Topology, host_port};
+
+/// How long a program may take beyond its time.
+const PATIENCE: &str = "--kill-after=30";
+const WRK_THREADS: u32 = 2;
+
+/// What wrk reports.
+#[derive(Debug, PartialEq)]
+pub(super) struct Wrk {
+    pub(super) requests: f64,
+    pub(super) per_second: f64,
+}
+
+/// As many requests for a path as the connections carry.
+pub(super) fn wrk(
+    topology: &Topology,
+    running: &Running,
+    path: &str,
+    connections: u32,
+    time: Duration,
+    more: &[&str],
+) -> Result<Wrk> {
+    let mut command = topology.client.command("timeout");
+    // wrk knows whole seconds only; an interrupt ends it at any time, with its report.
+    command
+        .args(["--preserve-status", "--signal=INT", PATIENCE])
+        .arg(time.as_secs_f64().to_string())
+        .args(["wrk", "-t", &WRK_THREADS.to_string(), "-c", &connections.to_string()])
+        .args(["-d", &format!("{}s", time.as_secs() + 10)])
+        .args(more)
+        .arg(url(running, path));
+    parse_wrk(&run_command(&mut command)?)
+}
+
+/// Refused connections and answers other than 200 are no figures.
+fn parse_wrk(text: &str) -> Result<Wrk> {
+    let number = |line: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.parse::<f64>().ok())
+            .with_context(|| format!("no number in wrk's line '{line}'"))
+    };
+    let find = |what: &str| {
+        text.lines()
+            .find(|line| line.contains(what))
+            .with_context(|| format!("wrk says nothing of '{what}':\n{text}"))
+    };
+    if let Some(line) = text.lines().find(|line| line.contains("Non-2xx")) {
+        bail!("wrk: {}", line.trim());
+    }
+    if let Some(line) = text.lines().find(|line| line.contains("Socket errors")) {
+        // "connect 0, read 12, write 0, timeout 0": a server that closes is a read error to wrk.
+        let failed = line.contains("connect 0,") && line.trim_end().ends_with("timeout 0");
+        ensure!(failed, "wrk: {}", line.trim());
+    }
+    let (requests, per_second) = (number(find(" requests in ")?)?, number(find("Requests/sec:")?)?);
+    ensure!(requests > 0.0, "wrk got no answer:\n{text}");
+    Ok(Wrk { requests, per_second })
+}
+
+/// p50, p99 and p99.9 in microseconds of requests at a fixed rate, from h2load's record of each.
+pub(super) fn latency(
+    topology: &Topology,
+    running: &Running,
+    connections: u32,
+    time: Duration,
+    per_second: f64,
+) -> Result<[f64; 3]> {
+    let record = topology.room.file("h2load.tsv");
+    let _ = fs::remove_file(&record);
+    let per_client = (per_second / f64::from(connections)).max(1.0);
+    let mut command: Command = topology.client.command("timeout");
+    command
+        .args([PATIENCE, &(time.as_secs() + 30).to_string()])
+        .args(["h2load", "--h1", "-t", "1", "-c", &connections.to_string()])
+        .args(["-D", &format!("{}ms", time.as_millis())])
+        .args(["--rps", &format!("{per_client:.0}")])
+        .arg(format!("--log-file={}", record.display()))
+        .arg(url(running, "/"));
+    run_command(&mut command)?;
+    percentiles(&record)
+}
+
+/// Of h2load's file: start, status, microseconds, separated by tabs.
+fn percentiles(record: &Path) -> Result<[f64; 3]> {
+    let text = fs::read_to_string(record).with_context(|| format!("read {}", record.display()))?;
+    let mut times = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split('\t').skip(1);
+        let (status, micros) = (words.next(), words.next());
+        ensure!(status == Some("200"), "h2load: a request ended with {status:?}");
+        let micros: f64 = micros
+            .and_then(|word| word.parse().ok())
+            .with_context(|| format!("h2load: '{line}'"))?;
+        times.push(micros);
+    }
+    ensure!(!times.is_empty(), "h2load got no answer");
+    times.sort_by(f64::total_cmp);
+    let at = |thousandths: usize| {
+        let index = times.len() * thousandths / 1_000;
+        times.get(index).copied().unwrap_or(f64::NAN)
+    };
+    Ok([at(500), at(990), at(999)])
+}
+
+fn url(running: &Running, path: &str) -> String {
+    format!("http://{}{path}", host_port(running.target(), running.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "Running 1s test @ http://203.0.113.10:80/
+  2 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.23ms  300.00us   9.00ms   90.00%
+  50321 requests in 1.00s, 8.20MB read
+Requests/sec:  50112.33
+Transfer/sec:      8.17MB
+";
+
+    #[test]
+    fn what_wrk_prints_is_read() {
+        let wanted = Wrk {
+            requests: 50_321.0,
+            per_second: 50_112.33,
+        };
+        assert_eq!(parse_wrk(GOOD).expect("figures"), wanted);
+    }
+
+    #[test]
+    fn errors_that_wrk_counts_are_errors() {
+        let bad = [
+            "  Non-2xx or 3xx responses: 12\n",
+            "  Socket errors: connect 3, read 0, write 0, timeout 0\n",
+            "  Socket errors: connect 0, read 0, write 0, timeout 7\n",
+        ];
+        for line in bad {
+            assert!(parse_wrk(&format!("{GOOD}{line}")).is_err(), "{line}");
+        }
+        assert!(
+            parse_wrk(&format!(
+                "{GOOD}  Socket errors: connect 0, read 9, write 0, timeout 0\n"
+            ))
+            .is_ok()
+        );
+        assert!(parse_wrk("").is_err());
+    }
+
+    #[test]
+    fn percentiles_are_of_the_sorted_times() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("record");
+        let lines: Vec<String> = (1..=1_000).rev().map(|time| format!("5\t200\t{time}")).collect();
+        fs::write(&path, lines.join("\n")).expect("written");
+        assert_eq!(
+            percentiles(&path).expect("times").map(|time| time as u32),
+            [501, 991, 1_000]
+        );
+        fs::write(&path, "5\t502\t7\n").expect("written");
+        assert!(percentiles(&path).is_err());
+    }
+}
