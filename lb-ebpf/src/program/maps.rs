@@ -2,6 +2,7 @@
 //! where the agent sets them at load from `[limits]`.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, Queue},
     macros::btf_map,
 };
@@ -35,6 +36,9 @@ const FLOWS: usize = DEFAULT_CONNECTIONS as usize * 2;
 const HALVES: usize = DEFAULT_HALF_OPEN as usize * 2;
 const SWEEP: usize = DEFAULT_CONNECTIONS as usize + DEFAULT_CONNECTIONS as usize / 4;
 
+/// The agent writes rings by stores into the map's memory: by system calls, ten million slots take seconds.
+const MAPPABLE: usize = BPF_F_MMAPABLE as usize;
+
 macro_rules! maps {
     ($($(#[$doc:meta])* $name:ident: $ty:ty;)*) => {$(
         $(#[$doc])*
@@ -52,7 +56,7 @@ maps! {
     xlb_addrs: HashMap<AddrKey, AddrRole, { MAX_ADDRESSES as usize }>;
     xlb_services: Array<Service, { DEFAULT_SERVICES as usize }>;
     xlb_backends: Array<Backend, { DEFAULT_BACKENDS as usize }>;
-    xlb_rings: Array<RingSlot, { DEFAULT_RING_SLOTS as usize }>;
+    xlb_rings: Array<RingSlot, { DEFAULT_RING_SLOTS as usize }, MAPPABLE>;
     xlb_snat: Array<SnatAddr, { MAX_SNAT_ADDRESSES as usize * 2 }>;
     xlb_flows4: HashMap<FlowKey4, FlowValue4, FLOWS>;
     xlb_flows6: HashMap<FlowKey6, FlowValue6, FLOWS>;

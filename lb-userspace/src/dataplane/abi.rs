@@ -14,6 +14,7 @@ use lb_common::limits::{MAX_ADDRESSES, MAX_SNAT_ADDRESSES, MAX_TX_PORTS};
 use lb_common::names;
 use lb_common::reason::REASON_SLOTS;
 
+use super::window::MAPPABLE;
 use crate::config::Limits;
 
 /// Flag the kernel itself sets on every device map (`BPF_F_RDONLY_PROG`).
@@ -36,6 +37,8 @@ pub(super) struct Shape {
     pub(super) entries: u32,
     /// Creation flags.
     pub(super) flags: u32,
+    /// Those of `flags` that a pinned map may lack: it works without them, only slower.
+    pub(super) dispensable_flags: u32,
     /// The key of `[limits]` that sets `entries`.
     pub(super) limit: Option<&'static str>,
 }
@@ -110,7 +113,12 @@ pub(super) fn shapes(limits: &Limits) -> Vec<Shape> {
         Shape::hash::<AddrKey, AddrRole>(names::ADDRS, MAX_ADDRESSES),
         Shape::array::<Service>(names::SERVICES, services).by("services"),
         Shape::array::<Backend>(names::BACKENDS, backends).by("backends"),
-        Shape::array::<RingSlot>(names::RINGS, limits.ring_slots).by("ring_slots"),
+        Shape {
+            // Maps that builds before this flag have pinned are adopted: their rings are written by system calls.
+            flags: MAPPABLE,
+            dispensable_flags: MAPPABLE,
+            ..Shape::array::<RingSlot>(names::RINGS, limits.ring_slots).by("ring_slots")
+        },
         Shape::array::<SnatAddr>(names::SNAT, 2 * MAX_SNAT_ADDRESSES),
         connections(Shape::hash::<FlowKey4, FlowValue4>(names::FLOWS4, flows)),
         connections(Shape::hash::<FlowKey6, FlowValue6>(names::FLOWS6, flows)),
@@ -141,6 +149,7 @@ impl Shape {
             value_bytes,
             entries,
             flags: 0,
+            dispensable_flags: 0,
             limit: None,
         }
     }
@@ -198,11 +207,13 @@ impl Shape {
             found.value_size().to_string(),
             self.value_bytes.to_string(),
         )?;
-        differs(
-            "flags",
-            format!("{:#x}", found.map_flags()),
-            format!("{:#x}", self.flags),
-        )?;
+        if (found.map_flags() ^ self.flags) & !self.dispensable_flags != 0 {
+            differs(
+                "flags",
+                format!("{:#x}", found.map_flags()),
+                format!("{:#x}", self.flags),
+            )?;
+        }
         if self.limit.is_none() {
             differs("entries", found.max_entries().to_string(), self.entries.to_string())?;
         }

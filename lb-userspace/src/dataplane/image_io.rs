@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aya::maps::MapError;
 use aya::maps::xdp::XdpMapError;
-use lb_common::abi::{Backend, IFACE_SLOTS, Iface, OursBlock, RingSlot, Service, SnatAddr};
+use lb_common::abi::{Backend, IFACE_SLOTS, Iface, OursBlock, Service, SnatAddr};
 use lb_common::names;
 
 use super::error::DataplaneError;
@@ -63,8 +63,7 @@ impl Dataplane {
             .filter(|(_, size)| *size > 0);
         spans
             .map(|(offset, size)| {
-                let slots = self.maps.rings.read_range(offset, size)?;
-                let ring: Vec<u32> = slots.into_iter().map(|slot| slot.backend_id).collect();
+                let ring = self.maps.rings.read(offset, size)?;
                 Ok((offset, Arc::new(ring)))
             })
             .collect()
@@ -143,10 +142,7 @@ pub(super) fn apply(dataplane: &mut Dataplane, op: &Op) -> Result<(), DataplaneE
         Op::ServiceClear(id) => maps.services.write(*id, Service::default()),
         Op::BackendSet { id, value } => maps.backends.write(*id, *value),
         Op::BackendClear(id) => dataplane.clear_backend(*id),
-        Op::RingWrite { offset, slots } => {
-            let slots: Vec<RingSlot> = slots.iter().map(|id| RingSlot { backend_id: *id }).collect();
-            maps.rings.write_range(*offset, &slots)
-        }
+        Op::RingWrite { offset, slots } => maps.rings.write(*offset, slots),
         Op::SnatSet { index, value } => maps.snat.write(*index, *value),
         Op::SnatClear(index) => maps.snat.write(*index, SnatAddr::default()),
         Op::NameSet(key, name) => maps.names.insert(*key, *name),

@@ -1,7 +1,9 @@
-//! The maps by name and type, and what their access has in common: single entries by aya, ranges by one batch call.
+//! The maps by name and type, and what their access has in common: single entries by aya, ranges by one batch call,
+//! rings by stores.
 
 mod counters;
 mod entries;
+mod rings;
 mod table;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,12 +12,14 @@ use aya::maps::{DevMapHash, Map, MapData, MapError};
 use bytemuck::Pod;
 use lb_common::abi::{
     AddrKey, AddrRole, Backend, BackendStats, CpuState, Endpoint, EndpointKey, Iface, Name, NameKey, OursBlock,
-    ReasonStats, RingSlot, Service, Settings, SnatAddr, TxErrors,
+    ReasonStats, Service, Settings, SnatAddr, TxErrors,
 };
 use lb_common::names;
 
 use self::counters::Counters;
 use self::entries::Entries;
+pub use self::rings::RingWrites;
+use self::rings::Rings;
 use self::table::Table;
 use super::batch;
 use super::error::DataplaneError;
@@ -37,7 +41,7 @@ pub(super) struct Maps {
     pub(super) addrs: Table<AddrKey, AddrRole>,
     pub(super) services: Entries<Service>,
     pub(super) backends: Entries<Backend>,
-    pub(super) rings: Entries<RingSlot>,
+    pub(super) rings: Rings,
     pub(super) snat: Entries<SnatAddr>,
     pub(super) names: Table<NameKey, Name>,
     pub(super) backend_stats: Counters<BackendStats>,
@@ -58,7 +62,7 @@ impl Maps {
             addrs: Table::take(ebpf, names::ADDRS)?,
             services: Entries::take(ebpf, names::SERVICES)?,
             backends: Entries::take(ebpf, names::BACKENDS)?,
-            rings: Entries::take(ebpf, names::RINGS)?,
+            rings: Rings::take(ebpf)?,
             snat: Entries::take(ebpf, names::SNAT)?,
             names: Table::take(ebpf, names::NAMES)?,
             backend_stats: Counters::take(ebpf, names::BACKEND_STATS)?,

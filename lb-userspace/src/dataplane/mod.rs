@@ -22,6 +22,7 @@ mod tick;
 mod tracepoints;
 mod unload;
 mod vmlinux;
+mod window;
 mod xdp_query;
 
 use std::fmt;
@@ -34,6 +35,7 @@ pub use error::DataplaneError;
 pub use flows::{Connection, Family, FlowTables, Place};
 pub use load::uninterrupted;
 pub use lock::{PinLock, lock};
+pub use maps::RingWrites;
 pub use packet_log::PacketLog;
 pub use refusal::note_loaded;
 pub use stats::CpuTotals;
@@ -195,6 +197,11 @@ impl Dataplane {
     /// Where the pins stand.
     pub fn pin_dir(&self) -> &Path {
         &self.options.pin_dir
+    }
+
+    /// How the newest ring was written; [`RingWrites::Mapped`] before the first.
+    pub fn ring_writes(&self) -> RingWrites {
+        self.maps.rings.writes()
     }
 
     /// Writes one op to its map.

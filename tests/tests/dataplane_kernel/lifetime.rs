@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lb_common::abi::{ABI_VERSION, Settings};
 use lb_common::names;
-use lb_userspace::dataplane::{Adoption, Dataplane, DataplaneError, Limits, lock};
+use lb_userspace::dataplane::{Adoption, Dataplane, DataplaneError, Limits, RingWrites, lock};
 use lb_userspace::state::Op;
 use xlb_tests::require;
 
-use super::{LIMITS, Stage, run};
+use super::{LIMITS, Stage, maps, run};
 
 const PINS: &str = "XLB_TEST_PINS";
 const NETNS: &str = "XLB_TEST_NETNS";
@@ -231,6 +231,52 @@ fn a_map_of_another_shape_is_refused_by_name_and_sizes() -> Result<()> {
     run("bpftool", &create)?;
     let error = Dataplane::open(&stage.options()?).err().context("adopted")?;
     let expected = format!("pin {path}: value size 16, this build needs 64; run 'xlb unload' (drops flows)");
+    assert_eq!(error.to_string(), expected);
+    Ok(())
+}
+
+/// Takes the place of a ring arena that can be mapped, as builds had it that did not ask for that.
+fn pin_an_older_arena(stage: &Stage) -> Result<()> {
+    let pin = stage.pin_dir().join(names::RINGS);
+    fs::remove_file(&pin)?;
+    let path = pin.to_str().context("path")?;
+    let entries = LIMITS.ring_slots.to_string();
+    let create = [
+        "map", "create", path, "type", "array", "key", "4", "value", "4", "entries", &entries, "name", "old",
+    ];
+    run("bpftool", &create)?;
+    Ok(())
+}
+
+#[test]
+fn an_arena_that_cannot_be_mapped_is_adopted_and_takes_rings_all_the_same() -> Result<()> {
+    require!("ip", "bpftool");
+    let stage = Stage::new()?;
+    drop(stage.open()?);
+    pin_an_older_arena(&stage)?;
+    let (mut dataplane, adoption) = stage.open()?;
+    assert_eq!(adoption, Adoption::Adopted { interfaces: Vec::new() });
+    maps::rings_are_read_as_written(&mut dataplane)?;
+    assert_eq!(dataplane.ring_writes(), RingWrites::Batches);
+    Ok(())
+}
+
+#[test]
+fn an_arena_with_another_flag_is_refused() -> Result<()> {
+    require!("ip", "bpftool");
+    let stage = Stage::new()?;
+    drop(stage.open()?);
+    let pin = stage.pin_dir().join(names::RINGS);
+    fs::remove_file(&pin)?;
+    let path = pin.to_str().context("path")?;
+    let entries = LIMITS.ring_slots.to_string();
+    let create = [
+        "map", "create", path, "type", "array", "key", "4", "value", "4", "entries", &entries, "name", "old", "flags",
+        "0x80",
+    ];
+    run("bpftool", &create)?;
+    let error = Dataplane::open(&stage.options()?).err().context("adopted")?;
+    let expected = format!("pin {path}: flags 0x80, this build needs 0x400; run 'xlb unload' (drops flows)");
     assert_eq!(error.to_string(), expected);
     Ok(())
 }

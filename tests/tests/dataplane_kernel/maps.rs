@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lb_common::abi::{
@@ -12,8 +13,9 @@ use lb_common::limits::{MAX_RING_SIZE, MAX_SNAT_ADDRESSES, NAME_BYTES};
 use lb_common::names;
 use lb_common::net::map_v4;
 use lb_common::reason::{PassReason, REASON_SLOTS};
-use lb_userspace::dataplane::{Dataplane, DataplaneError};
+use lb_userspace::dataplane::{Dataplane, DataplaneError, RingWrites};
 use lb_userspace::state::{Image, Op};
+use xlb_tests::process::wait_until;
 use xlb_tests::require;
 
 use super::{LIMITS, Stage, run};
@@ -187,6 +189,85 @@ fn an_image_written_is_the_image_read_also_by_the_next_agent() -> Result<()> {
     }
     assert_eq!(next.read_image()?, Image::default());
     Ok(())
+}
+
+/// Rings from the first slot to the last, that begin and end at pages, inside them and a slot beside; in an order in which each
+/// could spoil a neighbour that stands already. What no ring took is 0.
+pub(crate) fn rings_are_read_as_written(dataplane: &mut Dataplane) -> Result<()> {
+    let last = LIMITS.ring_slots;
+    // A page of four KiB holds 512 slots.
+    let spans = [
+        (512, 512),
+        (0, 1),
+        (2, 1),
+        (511, 1),
+        (1_024, 256),
+        (1_281, 2_000),
+        (4_095, 2),
+        (8_192, MAX_RING_SIZE),
+        (last - 1, 1),
+        (last - 300, 299),
+    ];
+    let mut expected = vec![0; last as usize];
+    for (nth, (offset, size)) in (1..).zip(spans) {
+        let ring: Vec<u32> = (0..size).map(|slot| nth << 20 | slot).collect();
+        expected
+            .get_mut(offset as usize..(offset + size) as usize)
+            .context("inside")?
+            .copy_from_slice(&ring);
+        dataplane.apply(&Op::RingWrite {
+            offset,
+            slots: Arc::new(ring),
+        })?;
+    }
+    // By the map's own lookup: one service has the whole arena.
+    let whole = Service {
+        ring4_size: last,
+        ..service(0)
+    };
+    dataplane.apply(&Op::ServiceSet { id: 1, value: whole })?;
+    let read = dataplane.read_image()?.rings;
+    let slots = read.get(&0).context("no arena")?;
+    let wrong = (0..)
+        .zip(slots.iter().zip(&expected))
+        .find(|(_, (read, wanted))| read != wanted);
+    ensure!(
+        slots.len() == expected.len() && wrong.is_none(),
+        "(slot, (read, written)): {wrong:?}"
+    );
+
+    let past = Op::RingWrite {
+        offset: last - 1,
+        slots: Arc::new(vec![7; 2]),
+    };
+    let refused = dataplane.apply(&past);
+    ensure!(matches!(refused, Err(DataplaneError::OutOfRange { .. })), "{refused:?}");
+    Ok(())
+}
+
+#[test]
+fn rings_fill_their_own_slots_and_no_others() -> Result<()> {
+    require!("ip");
+    let stage = Stage::new()?;
+    let (mut dataplane, _) = stage.open()?;
+    rings_are_read_as_written(&mut dataplane)
+}
+
+/// How many mappings of maps this process has.
+fn mappings() -> Result<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    Ok(maps.lines().filter(|line| line.contains("bpf-map")).count())
+}
+
+#[test]
+fn a_written_ring_leaves_nothing_mapped() -> Result<()> {
+    require!("ip");
+    let stage = Stage::new()?;
+    let (mut dataplane, _) = stage.open()?;
+    rings_are_read_as_written(&mut dataplane)?;
+    assert_eq!(dataplane.ring_writes(), RingWrites::Mapped);
+    // Other tests of this process write rings, too: what was left would stay.
+    wait_until("no map is mapped", Duration::from_secs(30), || Ok(mappings()? == 0))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! An array map: entries by index.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, Map, MapData};
 use bytemuck::Pod;
@@ -82,7 +82,13 @@ impl<V: Pod + PartialEq> Entries<V> {
             .try_for_each(|(index, value)| self.write(index, *value))
     }
 
-    fn bounds(&self, first: u32, count: u32) -> Result<(), DataplaneError> {
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether it has these entries.
+    pub(super) fn bounds(&self, first: u32, count: u32) -> Result<(), DataplaneError> {
         bounds(self.name, self.array.len(), first, count)
     }
 }
