@@ -20,6 +20,10 @@ pub const MAX_SNAT_ADDRESSES: u32 = 64;
 pub const MAX_RING_SIZE: u32 = 65_536;
 /// Tuples a SNAT claim tries before it gives up.
 pub const SNAT_PROBES: u32 = 24;
+/// Tuples after which a SNAT claim stops if all of them closed lately: they come round faster than they expire.
+pub const SNAT_CROWDED_PROBES: u32 = 6;
+/// Ports of a SNAT range in which claims walk with a stride and may stop early.
+pub const SNAT_LARGE_RANGE: u32 = 1_024;
 /// Interfaces that packets can be redirected to.
 pub const MAX_TX_PORTS: u32 = 256;
 /// Bytes of a name in `xlb_names`, the closing zero included.

@@ -10,7 +10,7 @@ use core::ops::ControlFlow;
 
 use lb_common::{
     abi::mode,
-    limits::{MAX_SNAT_ADDRESSES, SNAT_PROBES},
+    limits::{MAX_SNAT_ADDRESSES, SNAT_CROWDED_PROBES, SNAT_LARGE_RANGE, SNAT_PROBES},
     net::IPPROTO_TCP,
     reason::DropReason,
 };
@@ -18,8 +18,8 @@ use lb_common::{
 use crate::{
     family::Family,
     flow::{
-        Life, ReclaimError, half_open_expired, half_open_idle, idle_ticks, is_closing, reclaim, reclaim_expired,
-        release_half,
+        Life, ReclaimError, half_open_expired, half_open_idle, idle_ticks, is_closing, is_expired, reclaim,
+        reclaim_expired, release_half,
     },
     rewrite::{Rewrite, Tuple, deltas},
     tables::{FlowTables, InsertError, Tables},
@@ -29,8 +29,7 @@ use crate::{
 /// Seconds within which a tuple's second use is counted as early: how long a Linux backend keeps TIME_WAIT.
 const TIME_WAIT_S: u32 = 60;
 
-/// Ports of a range that is walked with [`STRIDE`] (a prime, so that it meets every port).
-const LARGE_RANGE: u32 = 1_024;
+/// How a range of more than [`SNAT_LARGE_RANGE`] ports is walked: a prime, so that it meets every port.
 const STRIDE: u32 = 509;
 
 /// What a new connection wants at the backend.
@@ -60,6 +59,8 @@ const CLAIMED: Outcome = 1;
 const FULL: Outcome = 2;
 const HALF: Outcome = 1 << 33;
 const CLOSING: Outcome = 1 << 34;
+/// In place of the oldest candidate so far: there is none before this one.
+const FIRST: Outcome = CLAIMED;
 
 /// Claims a tuple for the connection in `work.peer` and leaves its key in `work.peer_key` and our side in `work.ours`.
 #[inline(always)]
@@ -70,7 +71,7 @@ pub fn claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<
             port: work.facts.src_port,
         };
         fit::<F>(work);
-        let claimed = match try_claim::<F, T>(tables, work) {
+        let claimed = match try_claim::<F, T>(tables, work, FIRST) {
             CLAIMED => true,
             FULL => return Err(DropReason::HalfTableFull),
             outcome => outcome >= HALF && take_over::<F, T>(tables, work),
@@ -113,6 +114,10 @@ fn fit<F: Rewrite>(work: &mut Work<F>) {
 }
 
 /// The client's port on one of our addresses, then others, then the tuple that closed longest ago.
+///
+/// Where connections come faster than their tuples expire, every candidate closed lately, and the search for a free one
+/// would end with one of these after all [`SNAT_PROBES`]: it ends after [`SNAT_CROWDED_PROBES`]. Where tuples do expire,
+/// half of the closing ones closed longer ago than half of `closing`, so that this happens to one claim in 64 at most.
 #[inline(always)]
 fn claim_snat<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
     let settings = tables.settings().ok_or(DropReason::MapInconsistent)?;
@@ -120,19 +125,25 @@ fn claim_snat<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work
     if count == 0 || count > MAX_SNAT_ADDRESSES || settings.snat_port_min > settings.snat_port_max {
         return Err(DropReason::NoSnatAddress);
     }
+    let is_large = settings.snat_port_max.wrapping_sub(settings.snat_port_min) as u32 >= SNAT_LARGE_RANGE;
     let mut outcome = BUSY;
     let mut winner = 0_u32;
-    let mut oldest = 0_u64;
+    let mut oldest = BUSY;
+    work.closed_lately = 0;
     tables.repeat(SNAT_PROBES, &mut |k| {
         if !candidate::<F, T>(tables, work, k) {
             return ControlFlow::Break(());
         }
-        outcome = try_claim::<F, T>(tables, work);
+        outcome = try_claim::<F, T>(tables, work, if k == 0 { FIRST } else { oldest });
         if outcome == CLAIMED || outcome == FULL {
             return ControlFlow::Break(());
         }
         if outcome > oldest {
             (oldest, winner) = (outcome, k);
+        }
+        let is_crowded = k.wrapping_add(1) == SNAT_CROWDED_PROBES && work.closed_lately >= SNAT_CROWDED_PROBES;
+        if is_large && is_crowded && oldest >= CLOSING {
+            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     });
@@ -178,7 +189,7 @@ fn our_side<F: Family, T: Tables>(tables: &T, work: &Work<F>, k: u32) -> Option<
     }
     let range = (max.wrapping_sub(min) as u32).wrapping_add(1);
     // A small range is covered completely; in a large one a stride keeps clear of runs of busy neighbours.
-    let stride = if range > LARGE_RANGE { STRIDE } else { 1 };
+    let stride = if range > SNAT_LARGE_RANGE { STRIDE } else { 1 };
     let step = k.checked_div(count)?.wrapping_mul(stride);
     let offset = (hash >> 8).wrapping_add(step).checked_rem(range)?;
     Some(OurSide {
@@ -187,9 +198,33 @@ fn our_side<F: Family, T: Tables>(tables: &T, work: &Work<F>, k: u32) -> Option<
     })
 }
 
-/// Tries the tuple `work.peer_key`. On `CLAIMED` the half-open reply entry stands.
+/// Tries the tuple `work.peer_key`, which is of use if it is free or if its owner closed longer ago than `oldest` says.
+/// On `CLAIMED` the half-open reply entry stands.
+///
+/// Most first candidates are free. After a busy one the next are likely to be busy, too, and an established owner is
+/// found by a look, without an insert and its undoing; the look after the insert decides.
+#[inline(always)]
+fn try_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, oldest: Outcome) -> Outcome {
+    work.oldest = oldest;
+    judge_tuple::<F, T>(tables, work);
+    work.outcome
+}
+
+/// Leaves what [`try_claim`] returns in `work.outcome`: what the verifier reads from a map has no value it knows, so that
+/// it does not follow each outcome of each try on its own.
 #[inline(never)]
-fn try_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Outcome {
+fn judge_tuple<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) {
+    work.outcome = insert_claim::<F, T>(tables, work);
+}
+
+#[inline(always)]
+fn insert_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Outcome {
+    if work.oldest != FIRST {
+        let outcome = established_owner::<F, T>(tables, work);
+        if outcome != CLAIMED {
+            return outcome;
+        }
+    }
     F::pack_into(&work.peer, &mut work.value);
     match tables.insert_half(&work.peer_key, &work.value) {
         Ok(()) => {}
@@ -204,21 +239,55 @@ fn try_claim<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<
             }
         }
     }
-    let Some(owner) = tables.established(&work.peer_key) else {
-        return CLAIMED;
-    };
-    let outcome = match owner.life(F::tag(&work.peer_key)) {
-        // It is being deleted on another CPU.
-        None => BUSY,
-        Some(life) => {
-            owner.peer_key(F::protocol(&work.peer_key), &mut work.owner_key);
-            take_expired::<F, T>(tables, work, life)
-        }
-    };
+    // Whatever stands there now is in the way.
+    work.oldest = BUSY;
+    let outcome = established_owner::<F, T>(tables, work);
     if outcome != CLAIMED {
         release_half::<F, T>(tables, &work.peer_key, work.peer.conn_id);
     }
     outcome
+}
+
+/// `CLAIMED` if no established connection has the tuple `work.peer_key` (any more: an expired one is reclaimed), else
+/// how long ago its owner closed, if that is longer than `work.oldest`. Counts owners whose backend closed lately.
+#[inline(always)]
+fn established_owner<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Outcome {
+    judge_owner::<F, T>(tables, work);
+    work.outcome
+}
+
+/// As [`judge_tuple`], for [`established_owner`].
+#[inline(never)]
+fn judge_owner<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) {
+    work.outcome = owner_of_tuple::<F, T>(tables, work);
+}
+
+#[inline(always)]
+fn owner_of_tuple<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Outcome {
+    let Some(owner) = tables.established(&work.peer_key) else {
+        return CLAIMED;
+    };
+    let Some(life) = owner.life(F::tag(&work.peer_key)) else {
+        // It is being deleted on another CPU.
+        return BUSY;
+    };
+    let Some(settings) = tables.settings() else {
+        return BUSY;
+    };
+    let protocol = F::protocol(&work.peer_key);
+    let now = tables.now();
+    let idle = idle_ticks(now, life.last_seen);
+    // The reply entry alone says that the connection has not expired and cannot be the oldest: its other entry, in
+    // another place of memory, is not asked.
+    let is_alive = !is_expired(&life, protocol, settings, now);
+    if protocol == IPPROTO_TCP && life.tcp_seen != 0 && idle < settings.closing_ticks >> 1 {
+        work.closed_lately = work.closed_lately.wrapping_add(1);
+    }
+    if is_alive && (protocol != IPPROTO_TCP || CLOSING.wrapping_add(idle as u64) <= work.oldest) {
+        return BUSY;
+    }
+    owner.peer_key(protocol, &mut work.owner_key);
+    take_expired::<F, T>(tables, work, life)
 }
 
 /// Frees a tuple whose half-open owner has expired, or says how long that has waited.
@@ -293,5 +362,5 @@ fn take_over<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<
             return false;
         }
     }
-    try_claim::<F, T>(tables, work) == CLAIMED
+    try_claim::<F, T>(tables, work, FIRST) == CLAIMED
 }

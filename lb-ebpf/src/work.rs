@@ -42,4 +42,10 @@ pub struct Work<F: Family> {
     pub wanted: Wanted<F::Addr>,
     /// Our side of the tuple that is tried, and in the end claimed.
     pub ours: OurSide<F::Addr>,
+    /// Scratch of `claim` alone: what came of a try.
+    pub outcome: u64,
+    /// Likewise: the best outcome before it.
+    pub oldest: u64,
+    /// Of the tuples tried, those whose owner's backend closed or reset less than half of `closing` ago.
+    pub closed_lately: u32,
 }

@@ -1,11 +1,15 @@
 //! Full tables, exhausted SNAT ranges, the order in which tuples are taken, and reclaiming without an agent.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use lb_common::limits::{SNAT_CROWDED_PROBES, SNAT_LARGE_RANGE};
 use lb_common::reason::DropReason;
 use xlb_tests::kernel::{Kernel, Rig, Side, Sizes, Talk, action};
-use xlb_tests::model::sample::{DNS, FAMILIES, Family, GATE, Sample, WEB, client, from_client, sample_world, snat};
+use xlb_tests::model::sample::{
+    DNS, FAMILIES, Family, GATE, Sample, WEB, client, from_client, sample_world, sample_world_with, snat,
+};
 use xlb_tests::model::{HZ, Reason, World};
 use xlb_tests::packets::Packet;
 use xlb_tests::packets::flags::{ACK, FIN, RST, SYN};
@@ -109,6 +113,57 @@ fn a_free_tuple_comes_first_then_the_one_closed_longest() -> Result<()> {
             "closed over 60 s ago: not counted"
         );
         rig.check_state()??;
+    }
+    Ok(())
+}
+
+/// Ports of the SNAT address that are tried for a client one after the other.
+fn candidates(rig: &mut Rig, family: Family, of: SocketAddr, count: usize) -> Result<Vec<u16>> {
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        large_range(rig)?;
+        for port in &ports {
+            Talk::open(rig, WEB, client(family, 2, *port))?;
+        }
+        ports.push(Talk::open(rig, WEB, of)?.seen.port());
+    }
+    Ok(ports)
+}
+
+fn large_range(rig: &mut Rig) -> Result<()> {
+    let mut world = sample_world_with(&rig.lab, 10_240..=10_240 + SNAT_LARGE_RANGE as u16);
+    world.settings.closing_ticks = 60 * HZ;
+    rig.reset(world)
+}
+
+#[test]
+fn a_search_ends_where_all_tuples_closed_lately() -> Result<()> {
+    require!("ip");
+    let mut rig = Rig::new(Sizes::default())?;
+    let crowd = SNAT_CROWDED_PROBES as usize;
+    for family in FAMILIES {
+        let newcomer = client(family, 9, 40_000);
+        let ports = candidates(&mut rig, family, newcomer, crowd + 1)?;
+        let (free, busy) = ports.split_last().context("candidates")?;
+        // (connections left open, age of the closed ones, whether the search goes on)
+        for (open, age_s, goes_on) in [(0, 10, false), (0, 40, true), (1, 10, true)] {
+            large_range(&mut rig)?;
+            for (index, port) in busy.iter().enumerate() {
+                let talk = Talk::open(&mut rig, WEB, client(family, 2, *port))?;
+                ensure!(talk.seen.port() == *port, "{talk:?} has not kept its port");
+                if index >= open {
+                    close(&mut rig, &talk)?;
+                }
+                rig.age(2 * HZ)?;
+            }
+            rig.age(age_s * HZ)?;
+            let taken = Talk::open(&mut rig, WEB, newcomer)?.seen.port();
+            let wanted = if goes_on { *free } else { busy[0] };
+            ensure!(taken == wanted, "{open} open, {age_s} s: took {taken} out of {ports:?}");
+            let early = rig.kernel.cpu_totals()?.tuples_reused_early;
+            ensure!(early == u64::from(!goes_on), "{early} counted as early");
+            rig.check_state()??;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_common::abi::{Service, direction, mode};
-use lb_common::limits::SNAT_PROBES;
+use lb_common::limits::{SNAT_CROWDED_PROBES, SNAT_LARGE_RANGE, SNAT_PROBES};
 use lb_common::net::IPPROTO_TCP;
 use lb_common::reason::DropReason;
 
@@ -68,7 +68,7 @@ impl Model {
             .half_open(&view.key)
             .filter(|entry| entry.direction == direction::FORWARD);
         let chosen = entry.map(|entry| reply_to((entry.new_src, entry.new_src_port)));
-        self.judge_choice(&candidates, chosen.as_ref())?;
+        self.judge_search(&candidates, chosen.as_ref())?;
         let Some(chosen) = chosen else {
             return Ok(Err(DropReason::SnatExhausted));
         };
@@ -84,7 +84,7 @@ impl Model {
         let settings = &self.world.settings;
         let (min, max) = (settings.snat_port_min, settings.snat_port_max);
         let range = u32::from(max) - u32::from(min) + 1;
-        let stride = if range > 1_024 { 509 } else { 1 };
+        let stride = if range > SNAT_LARGE_RANGE { 509 } else { 1 };
         let count = addresses.len() as u32;
         let own = view.key.src_port;
         (0..if count == 0 { 0 } else { SNAT_PROBES })
@@ -95,6 +95,35 @@ impl Model {
                 (address, if keeps_own { own } else { port })
             })
             .collect()
+    }
+
+    /// A search in a large range ends early where the first candidates all closed lately and one of them may be taken.
+    fn judge_search(&self, candidates: &[Key], chosen: Option<&Key>) -> Result<(), Forbidden> {
+        let settings = &self.world.settings;
+        let range = u32::from(settings.snat_port_max) - u32::from(settings.snat_port_min) + 1;
+        let first = &candidates[..candidates.len().min(SNAT_CROWDED_PROBES as usize)];
+        let can_take = first.iter().any(|key| matches!(self.tuple(key), Tuple::Closing(..)));
+        // `last_seen` is no finer than a second; within it both ends of the search are right.
+        let (half, second) = (u64::from(settings.closing_ticks / 2), u64::from(HZ));
+        let all_within = |ticks: u64| first.iter().all(|key| self.backend_closed_within(key, ticks));
+        if range <= SNAT_LARGE_RANGE || !can_take || !all_within(half + second) {
+            return self.judge_choice(candidates, chosen);
+        }
+        let early = self.judge_choice(first, chosen);
+        if all_within(half.saturating_sub(second)) {
+            return early;
+        }
+        early.or_else(|_| self.judge_choice(candidates, chosen))
+    }
+
+    /// Whether an established connection stands on a tuple whose backend sent FIN, or one side RST, and whose backend
+    /// was last heard at most so long ago.
+    fn backend_closed_within(&self, key: &Key, ticks: u64) -> bool {
+        self.find(key).is_some_and(|(id, _)| {
+            let conn = &self.conns[&id];
+            let [_, heard] = conn.last_seen;
+            conn.established && conn.tcp_seen[1] != 0 && self.now.saturating_sub(heard) < ticks
+        })
     }
 
     /// The first candidate that is free or expired, else the one closed longest (at most a second is not told apart:

@@ -2,6 +2,7 @@
 //! family, so that every packet's fate is known beforehand.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use lb_common::abi::{iface_flag, mode, on_miss};
 use lb_common::net::{IPPROTO_TCP, IPPROTO_UDP, Mac};
@@ -133,8 +134,14 @@ fn literal(family: Family, v4: &str, v6: &str) -> IpAddr {
 /// The configuration: SNAT ports 10240 to 10247, `on_miss = reset`, client side by TX, backend side by redirect.
 #[must_use]
 pub fn sample_world(lab: &Lab) -> World {
+    sample_world_with(lab, 10_240..=10_247)
+}
+
+/// As [`sample_world`] with other SNAT ports.
+#[must_use]
+pub fn sample_world_with(lab: &Lab, snat_ports: RangeInclusive<u16>) -> World {
     let mut world = World::new();
-    (world.settings.snat_port_min, world.settings.snat_port_max) = (10_240, 10_247);
+    (world.settings.snat_port_min, world.settings.snat_port_max) = snat_ports.into_inner();
     world.add_iface(lab.client_side, iface_flag::TX);
     world.add_iface(lab.backend_side, 0);
     world.add_iface(lab.other_side, 0);
