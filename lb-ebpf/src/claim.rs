@@ -116,8 +116,9 @@ fn fit<F: Rewrite>(work: &mut Work<F>) {
 /// The client's port on one of our addresses, then others, then the tuple that closed longest ago.
 ///
 /// Where connections come faster than their tuples expire, every candidate closed lately, and the search for a free one
-/// would end with one of these after all [`SNAT_PROBES`]: it ends after [`SNAT_CROWDED_PROBES`]. Where tuples do expire,
-/// half of the closing ones closed longer ago than half of `closing`, so that this happens to one claim in 64 at most.
+/// would end with one of these after all [`SNAT_PROBES`]: it ends after [`SNAT_CROWDED_PROBES`]. At an even rate that lets
+/// tuples expire, half of the closing ones closed longer ago than half of `closing`, so that this happens to one claim in
+/// 64 at most; in a burst more take a tuple early, which `tuples_reused_early` counts.
 #[inline(always)]
 fn claim_snat<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Result<(), DropReason> {
     let settings = tables.settings().ok_or(DropReason::MapInconsistent)?;

@@ -118,10 +118,10 @@ fn a_free_tuple_comes_first_then_the_one_closed_longest() -> Result<()> {
 }
 
 /// Ports of the SNAT address that are tried for a client one after the other.
-fn candidates(rig: &mut Rig, family: Family, of: SocketAddr, count: usize) -> Result<Vec<u16>> {
+fn candidates(rig: &mut Rig, range: u32, family: Family, of: SocketAddr, count: usize) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
     while ports.len() < count {
-        large_range(rig)?;
+        start_with_ports(rig, range)?;
         for port in &ports {
             Talk::open(rig, WEB, client(family, 2, *port))?;
         }
@@ -130,24 +130,29 @@ fn candidates(rig: &mut Rig, family: Family, of: SocketAddr, count: usize) -> Re
     Ok(ports)
 }
 
-fn large_range(rig: &mut Rig) -> Result<()> {
-    let mut world = sample_world_with(&rig.lab, 10_240..=10_240 + SNAT_LARGE_RANGE as u16);
+fn start_with_ports(rig: &mut Rig, range: u32) -> Result<()> {
+    let mut world = sample_world_with(&rig.lab, 10_240..=10_239 + range as u16);
     world.settings.closing_ticks = 60 * HZ;
     rig.reset(world)
 }
 
 #[test]
-fn a_search_ends_where_all_tuples_closed_lately() -> Result<()> {
+fn a_search_in_a_large_range_ends_where_all_tuples_closed_lately() -> Result<()> {
     require!("ip");
     let mut rig = Rig::new(Sizes::default())?;
     let crowd = SNAT_CROWDED_PROBES as usize;
     for family in FAMILIES {
         let newcomer = client(family, 9, 40_000);
-        let ports = candidates(&mut rig, family, newcomer, crowd + 1)?;
-        let (free, busy) = ports.split_last().context("candidates")?;
-        // (connections left open, age of the closed ones, whether the search goes on)
-        for (open, age_s, goes_on) in [(0, 10, false), (0, 40, true), (1, 10, true)] {
-            large_range(&mut rig)?;
+        // (ports, connections left open, age of the closed ones, whether the search goes on)
+        for (range, open, age_s, goes_on) in [
+            (SNAT_LARGE_RANGE + 1, 0, 10, false),
+            (SNAT_LARGE_RANGE + 1, 0, 40, true),
+            (SNAT_LARGE_RANGE + 1, 1, 10, true),
+            (SNAT_LARGE_RANGE, 0, 10, true),
+        ] {
+            let ports = candidates(&mut rig, range, family, newcomer, crowd + 1)?;
+            let (free, busy) = ports.split_last().context("candidates")?;
+            start_with_ports(&mut rig, range)?;
             for (index, port) in busy.iter().enumerate() {
                 let talk = Talk::open(&mut rig, WEB, client(family, 2, *port))?;
                 ensure!(talk.seen.port() == *port, "{talk:?} has not kept its port");
@@ -159,7 +164,10 @@ fn a_search_ends_where_all_tuples_closed_lately() -> Result<()> {
             rig.age(age_s * HZ)?;
             let taken = Talk::open(&mut rig, WEB, newcomer)?.seen.port();
             let wanted = if goes_on { *free } else { busy[0] };
-            ensure!(taken == wanted, "{open} open, {age_s} s: took {taken} out of {ports:?}");
+            ensure!(
+                taken == wanted,
+                "{range} ports, {open} open, {age_s} s: took {taken} out of {ports:?}"
+            );
             let early = rig.kernel.cpu_totals()?.tuples_reused_early;
             ensure!(early == u64::from(!goes_on), "{early} counted as early");
             rig.check_state()??;

@@ -53,6 +53,8 @@ impl Rings {
         if self.writes == RingWrites::Mapped {
             match window::store(self.slots.fd(), offset, ids) {
                 Ok(()) => return Ok(()),
+                // Short of room for a mapping, as the next ring may not be.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN)) => {}
                 Err(error) => self.give_up_mapping(&error),
             }
         }

@@ -24,6 +24,10 @@ pub(super) fn bars(report: &Report) -> Vec<Bar> {
                 ("the better proxy", better_proxy, Limit::AtLeast(1.5)),
                 (Way::BareRedirect.name(), to(Way::BareRedirect), Limit::Unjudged),
             ] {
+                let limit = match offloads {
+                    Offloads::AtPeers => limit,
+                    Offloads::Everywhere => Limit::Unjudged,
+                };
                 push(format!("full_nat's {group}, in those of {other}"), value, limit);
             }
         }

@@ -137,7 +137,7 @@ pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
     }
     let mut report = Report::new("traffic");
     report.conditions.push(format!(
-        "the client's congestion control: {}",
+        "client, balancer and server in a line; the server's congestion control: {}",
         network::congestion_control(&topology)?
     ));
     report.rows = rows(&courses);

@@ -36,6 +36,11 @@ impl Offloads {
         for link in ["front0", "back0"] {
             run_command(balancer.command("ethtool").args(["-K", link, "gro", gro, "tx", tx]))?;
             ensure_features(balancer, link, as_wire)?;
+            let shown = balancer.ip_show(&format!("link show dev {link}"))?;
+            ensure!(
+                !shown.contains("prog/xdp"),
+                "an XDP program still holds {link}: {shown}"
+            );
         }
         ensure_features(&topology.client, "c0", true)?;
         ensure_features(&server(topology)?.namespace, "eth0", true)
@@ -73,10 +78,10 @@ pub(super) fn server_address(topology: &Topology) -> Result<Ipv4Addr> {
     Ok(server(topology)?.address4)
 }
 
-/// The client's congestion control: it decides how much is under way at a time.
+/// The server's congestion control, which sends nearly all there is to send.
 pub(super) fn congestion_control(topology: &Topology) -> Result<String> {
     let path = "/proc/sys/net/ipv4/tcp_congestion_control";
-    let name = topology.client.enter(|| fs::read_to_string(path))?;
+    let name = server(topology)?.namespace.enter(|| fs::read_to_string(path))?;
     Ok(name.with_context(|| format!("read {path}"))?.trim().to_owned())
 }
 
