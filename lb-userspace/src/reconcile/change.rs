@@ -139,6 +139,7 @@ impl Writer {
     /// Finds the config's names in the image.
     pub(super) fn reindex(&mut self) {
         self.chores.reindex(&self.desired.config, &self.image);
+        self.stale.index = Freshness::Current;
     }
 
     /// Logs each backend whose state changed, and remembers since when.

@@ -61,12 +61,17 @@ impl Writer {
         let (old_desired, old_book) = (std::mem::replace(&mut self.desired, desired), self.book.clone());
         self.book.follow(&self.desired.config, self.moment());
         let now = Instant::now();
+        self.stale.index = Freshness::Stale;
         let result = self.bring_up_to_date(now, "config");
         if let Err(ApplyError::Compile(_)) = &result {
             self.desired = old_desired;
             self.book = old_book;
+            self.stale.index = Freshness::Current;
         } else {
-            self.reindex();
+            // Where the image's names changed, it is done already. A large config takes a third of a second.
+            if self.stale.index == Freshness::Stale {
+                self.reindex();
+            }
             self.sync_ports(now);
         }
         self.stale.outputs = Freshness::Stale;

@@ -106,6 +106,8 @@ pub(super) struct Stale {
     pub snapshot: Freshness,
     /// Others may have to do something else.
     pub outputs: Freshness,
+    /// The config's names have not been looked up in the image since it was taken.
+    pub index: Freshness,
 }
 
 /// Whether something is as it should be.
