@@ -288,6 +288,15 @@ pub(super) fn comparison(before: &Report, after: &Report) -> String {
             "different machines: only the ratios to each run's own baselines may be compared"
         );
     }
+    if before.conditions != after.conditions {
+        let conditions = |report: &Report| report.conditions.join("; ");
+        let _ = writeln!(
+            text,
+            "different conditions, '{}' and '{}': what is compared may be theirs",
+            conditions(before),
+            conditions(after)
+        );
+    }
     let mut group = "";
     for row in &after.rows {
         if row.group != group {
@@ -424,6 +433,19 @@ mod tests {
         for wanted in ["-20.0%", "new", "gone: g, gone"] {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }
+    }
+
+    #[test]
+    fn a_comparison_says_that_conditions_differ() {
+        let mut before = report(Vec::new());
+        let after = before.clone();
+        assert!(!comparison(&before, &after).contains("different conditions"));
+        before.conditions.push("a bridge between".to_owned());
+        let text = comparison(&before, &after);
+        assert!(
+            text.contains("different conditions, 'a bridge between' and ''"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -235,17 +235,18 @@ fn a_map_of_another_shape_is_refused_by_name_and_sizes() -> Result<()> {
     Ok(())
 }
 
-/// Takes the place of a ring arena that can be mapped, as builds had it that did not ask for that.
-fn pin_an_older_arena(stage: &Stage) -> Result<()> {
+/// Puts a ring arena with other flags in the place of the pinned one, and returns its pin.
+fn pin_another_arena(stage: &Stage, flags: &str) -> Result<String> {
     let pin = stage.pin_dir().join(names::RINGS);
     fs::remove_file(&pin)?;
     let path = pin.to_str().context("path")?;
     let entries = LIMITS.ring_slots.to_string();
     let create = [
-        "map", "create", path, "type", "array", "key", "4", "value", "4", "entries", &entries, "name", "old",
+        "map", "create", path, "type", "array", "key", "4", "value", "4", "entries", &entries, "name", "old", "flags",
+        flags,
     ];
     run("bpftool", &create)?;
-    Ok(())
+    Ok(path.to_owned())
 }
 
 #[test]
@@ -253,7 +254,8 @@ fn an_arena_that_cannot_be_mapped_is_adopted_and_takes_rings_all_the_same() -> R
     require!("ip", "bpftool");
     let stage = Stage::new()?;
     drop(stage.open()?);
-    pin_an_older_arena(&stage)?;
+    // As builds had it that did not ask to map it.
+    pin_another_arena(&stage, "0")?;
     let (mut dataplane, adoption) = stage.open()?;
     assert_eq!(adoption, Adoption::Adopted { interfaces: Vec::new() });
     maps::rings_are_read_as_written(&mut dataplane)?;
@@ -266,15 +268,7 @@ fn an_arena_with_another_flag_is_refused() -> Result<()> {
     require!("ip", "bpftool");
     let stage = Stage::new()?;
     drop(stage.open()?);
-    let pin = stage.pin_dir().join(names::RINGS);
-    fs::remove_file(&pin)?;
-    let path = pin.to_str().context("path")?;
-    let entries = LIMITS.ring_slots.to_string();
-    let create = [
-        "map", "create", path, "type", "array", "key", "4", "value", "4", "entries", &entries, "name", "old", "flags",
-        "0x80",
-    ];
-    run("bpftool", &create)?;
+    let path = pin_another_arena(&stage, "0x80")?;
     let error = Dataplane::open(&stage.options()?).err().context("adopted")?;
     let expected = format!("pin {path}: flags 0x80, this build needs 0x400; run 'xlb unload' (drops flows)");
     assert_eq!(error.to_string(), expected);

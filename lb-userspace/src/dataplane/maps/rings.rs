@@ -65,13 +65,19 @@ impl Rings {
     /// machine's security policy) will not be the next time, and the log says it once.
     fn give_up_mapping(&mut self, error: &io::Error) {
         self.writes = RingWrites::Batches;
+        // What the kernel says of a map that was made without the flag.
+        let next = if error.raw_os_error() == Some(libc::EINVAL) {
+            "the map is of an older build and can be mapped after 'xlb unload' (drops flows) and a new start"
+        } else {
+            "the machine refuses to map it: look at its security policy"
+        };
         tracing::warn!(
             object = names::RINGS,
             old = "mapped",
             new = "batches",
             cause = %error,
-            "rings are written by system calls, which takes longer where many change at once; a map of an older build can be \
-             mapped after 'xlb unload' (drops flows) and a new start"
+            next,
+            "rings are written by system calls, which takes longer where many change at once"
         );
     }
 }
