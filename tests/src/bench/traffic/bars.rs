@@ -1,43 +1,67 @@
 //! What xlb promises of real traffic, and how far the kernel lets an XDP program come. Pure.
 
-use super::ways::Way;
+use super::ways::{Hook, Way};
 use super::{Offloads, P99, connections_and_requests};
 use crate::bench::report::{Bar, Limit, Report, paired};
 
-/// Every bar whose rows were measured.
+/// Every bar whose rows were measured. Full_nat is held against them where the kernel runs it in the driver and where
+/// behind it.
 pub(super) fn bars(report: &Report) -> Vec<Bar> {
-    let full_nat = Way::FullNat.name();
     let mut bars = Vec::new();
-    let mut push = |name: String, value: Option<f64>, limit: Limit| {
-        bars.extend(value.map(|value| Bar { name, value, limit }));
-    };
     for offloads in Offloads::ALL {
-        for group in connections_and_requests(offloads) {
-            let to = |other: Way| paired(report, group, full_nat, other.name());
-            let better_proxy = match (to(Way::Haproxy), to(Way::NginxStream)) {
-                (Some(haproxy), Some(nginx)) => Some(haproxy.min(nginx)),
-                _ => None,
-            };
-            for (other, value, limit) in [
-                ("direct", to(Way::Direct), Limit::AtLeast(0.97)),
-                ("nftables", to(Way::Nftables), Limit::AtLeast(1.10)),
-                ("the better proxy", better_proxy, Limit::AtLeast(1.5)),
-                (Way::BareRedirect.name(), to(Way::BareRedirect), Limit::Unjudged),
-            ] {
-                let limit = match offloads {
-                    Offloads::AtPeers => limit,
-                    Offloads::Everywhere => Limit::Unjudged,
-                };
-                push(format!("full_nat's {group}, in those of {other}"), value, limit);
+        for hook in Hook::ALL {
+            for group in connections_and_requests(offloads) {
+                rates(report, offloads, hook, group, &mut bars);
             }
         }
     }
-    push(
-        "full_nat's p99 at 60 % of direct's requests, in direct's".to_owned(),
-        paired(report, P99, full_nat, Way::Direct.name()),
-        Limit::AtMost(1.1),
-    );
+    for hook in Hook::ALL {
+        push(
+            &mut bars,
+            format!("{}'s p99 at 60 % of direct's requests, in direct's", full_nat(hook)),
+            paired(report, P99, Way::FullNat(hook).name(), Way::Direct.name()),
+            Limit::AtMost(1.1),
+        );
+    }
     bars
+}
+
+/// Full_nat's rate of a group against those of others.
+fn rates(report: &Report, offloads: Offloads, hook: Hook, group: &str, bars: &mut Vec<Bar>) {
+    let to = |other: Way| paired(report, group, Way::FullNat(hook).name(), other.name());
+    let better_proxy = match (to(Way::Haproxy), to(Way::NginxStream)) {
+        (Some(haproxy), Some(nginx)) => Some(haproxy.min(nginx)),
+        _ => None,
+    };
+    let redirect = Way::BareRedirect(hook);
+    for (other, value, limit) in [
+        ("direct", to(Way::Direct), Limit::AtLeast(0.97)),
+        ("nftables", to(Way::Nftables), Limit::AtLeast(1.10)),
+        ("the better proxy", better_proxy, Limit::AtLeast(1.5)),
+        (redirect.name(), to(redirect), Limit::Unjudged),
+    ] {
+        let limit = match offloads {
+            Offloads::AtPeers => limit,
+            Offloads::Everywhere => Limit::Unjudged,
+        };
+        push(
+            bars,
+            format!("{}'s {group}, in those of {other}", full_nat(hook)),
+            value,
+            limit,
+        );
+    }
+}
+
+fn push(bars: &mut Vec<Bar>, name: String, value: Option<f64>, limit: Limit) {
+    bars.extend(value.map(|value| Bar { name, value, limit }));
+}
+
+const fn full_nat(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Native => "full_nat",
+        Hook::Generic => "generic full_nat",
+    }
 }
 
 #[cfg(test)]
@@ -64,18 +88,21 @@ mod tests {
 
     #[test]
     fn a_bar_whose_rows_were_not_measured_is_left_out() {
-        assert_eq!(bars(&report(&[(CONNECTIONS, Way::FullNat, 90.0)])), []);
-        let one_proxy = [(CONNECTIONS, Way::FullNat, 90.0), (CONNECTIONS, Way::Haproxy, 50.0)];
+        assert_eq!(bars(&report(&[(CONNECTIONS, Way::FullNat(Hook::Native), 90.0)])), []);
+        let one_proxy = [
+            (CONNECTIONS, Way::FullNat(Hook::Native), 90.0),
+            (CONNECTIONS, Way::Haproxy, 50.0),
+        ];
         assert_eq!(bars(&report(&one_proxy)), []);
     }
 
     #[test]
     fn the_settings_of_offloads_have_bars_of_their_own() {
         let bars = bars(&report(&[
-            (CONNECTIONS, Way::FullNat, 80.0),
+            (CONNECTIONS, Way::FullNat(Hook::Native), 80.0),
             (CONNECTIONS, Way::Direct, 100.0),
-            (CONNECTIONS_EVERYWHERE, Way::FullNat, 90.0),
-            (CONNECTIONS_EVERYWHERE, Way::BareRedirect, 100.0),
+            (CONNECTIONS_EVERYWHERE, Way::FullNat(Hook::Native), 90.0),
+            (CONNECTIONS_EVERYWHERE, Way::BareRedirect(Hook::Native), 100.0),
         ]));
         let told: Vec<_> = bars
             .iter()
@@ -101,7 +128,7 @@ mod tests {
     #[test]
     fn the_better_proxy_is_the_one_that_leaves_xlb_less() {
         let rows = [
-            (CONNECTIONS, Way::FullNat, 90.0),
+            (CONNECTIONS, Way::FullNat(Hook::Native), 90.0),
             (CONNECTIONS, Way::Haproxy, 45.0),
             (CONNECTIONS, Way::NginxStream, 60.0),
         ];

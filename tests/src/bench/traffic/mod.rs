@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::network::Offloads;
 use self::tools::{latency, wrk};
-use self::ways::{Running, Way};
+use self::ways::{Hook, Running, Way};
 use super::report::{Report, Row, Unit};
 use super::{Effort, Groups};
 use crate::peers::Nginx;
@@ -29,7 +29,7 @@ const SERVER_PORT: u16 = 8080;
 const KEPT: u32 = 64;
 /// Connections of the throughput and latency rows.
 const FEW: u32 = 16;
-/// The part of what *direct* carries at which latency is looked at.
+/// The part of what *direct* carries at which latency is looked at: the same rate in every row of a round.
 const FIXED_RATE: f64 = 0.6;
 const BLOB_MEGABYTES: u32 = 1;
 
@@ -74,8 +74,14 @@ const fn connections_and_requests(offloads: Offloads) -> [&'static str; 2] {
 const fn ways(offloads: Offloads) -> &'static [Way] {
     match offloads {
         Offloads::AtPeers => &Way::ALL,
-        // Proxies end connections in the balancer, and gateway mode does less than full_nat.
-        Offloads::Everywhere => &[Way::Direct, Way::BareRedirect, Way::FullNat, Way::Nftables],
+        // Proxies end connections in the balancer, gateway mode does less than full_nat, and generic XDP comes after GRO,
+        // whose long packets it cannot send on.
+        Offloads::Everywhere => &[
+            Way::Direct,
+            Way::BareRedirect(Hook::Native),
+            Way::FullNat(Hook::Native),
+            Way::Nftables,
+        ],
     }
 }
 
@@ -120,13 +126,9 @@ pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
     let nginx = Nginx::start(&topology.room, server, "server", SERVER_PORT)?;
     fs::write(nginx.files().join("blob"), vec![0_u8; (BLOB_MEGABYTES as usize) << 20]).context("write the blob")?;
 
-    // What direct carries, found out before the first round: latency is looked at the same rate in every row.
-    let rate = {
-        Offloads::AtPeers.set(&topology)?;
-        let running = Running::start(&topology, Way::Direct)?;
-        requests(&topology, &running, lengths.run)?.0 * FIXED_RATE
-    };
     for round in 0..lengths.rounds {
+        // Of this round: at the rate of a better minute, the rows would show how a full machine queues.
+        let rate = directs_requests(&topology, lengths.run)? * FIXED_RATE;
         for at in order(round, courses.len()) {
             let Some(course) = courses.get_mut(at) else { continue };
             let name = course.name();
@@ -143,6 +145,13 @@ pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
     report.rows = rows(&courses);
     report.bars = bars::bars(&report);
     Ok(report)
+}
+
+/// What direct carries at this moment, in requests a second.
+fn directs_requests(topology: &Topology, time: Duration) -> Result<f64> {
+    Offloads::AtPeers.set(topology)?;
+    let running = Running::start(topology, Way::Direct)?;
+    Ok(requests(topology, &running, time)?.0)
 }
 
 fn courses(asked: &Groups) -> Result<Vec<Course>> {
@@ -269,20 +278,25 @@ mod tests {
         };
         assert_eq!(
             names("xlb"),
-            ["xlb full_nat", "xlb gateway", "xlb full_nat, GRO everywhere"]
+            [
+                "xlb full_nat",
+                "xlb full_nat, generic XDP",
+                "xlb gateway",
+                "xlb full_nat, GRO everywhere"
+            ]
         );
         let error = courses(&Groups::Holding("ipvs".to_owned())).err().expect("no way");
         assert!(
             error
                 .to_string()
-                .contains("holds 'ipvs'; there are direct; bare redirect;")
+                .contains("holds 'ipvs'; there are direct; bare redirect; bare redirect, generic XDP;")
         );
     }
 
     #[test]
     fn rows_take_each_rounds_figure_of_their_group() {
         let course = |offloads, rounds: &[&[f64]]| Course {
-            way: Way::FullNat,
+            way: Way::FullNat(Hook::Native),
             offloads,
             rounds: rounds.iter().map(|round| round.to_vec()).collect(),
         };

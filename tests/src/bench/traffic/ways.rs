@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::SERVER_PORT;
 use super::network::server_address;
 use super::relay::Relay;
-use crate::agent::Agent;
+use crate::agent::{Agent, agent_section};
 use crate::client::backends;
 use crate::config_text::ServiceText;
 use crate::netns::Namespace;
@@ -19,14 +19,27 @@ use crate::topology::{SNAT4, Topology, VIP4, host_port};
 
 const PORT: u16 = 80;
 
+/// Where the kernel runs an XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// In the driver, before there is a socket buffer. Veth has to turn a local socket's into a frame, and back.
+    Native,
+    /// Behind the driver, on the socket buffer as it came.
+    Generic,
+}
+
+impl Hook {
+    pub(super) const ALL: [Self; 2] = [Self::Native, Self::Generic];
+}
+
 /// A way from the client to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// The balancer's kernel routes; the client knows the server.
     Direct,
     /// As direct, over a program that does the least that an XDP program can.
-    BareRedirect,
-    FullNat,
+    BareRedirect(Hook),
+    FullNat(Hook),
     Gateway,
     Nftables,
     Haproxy,
@@ -34,10 +47,12 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Direct,
-        Self::BareRedirect,
-        Self::FullNat,
+        Self::BareRedirect(Hook::Native),
+        Self::BareRedirect(Hook::Generic),
+        Self::FullNat(Hook::Native),
+        Self::FullNat(Hook::Generic),
         Self::Gateway,
         Self::Nftables,
         Self::Haproxy,
@@ -47,8 +62,10 @@ impl Way {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::BareRedirect => "bare redirect",
-            Self::FullNat => "xlb full_nat",
+            Self::BareRedirect(Hook::Native) => "bare redirect",
+            Self::BareRedirect(Hook::Generic) => "bare redirect, generic XDP",
+            Self::FullNat(Hook::Native) => "xlb full_nat",
+            Self::FullNat(Hook::Generic) => "xlb full_nat, generic XDP",
             Self::Gateway => "xlb gateway",
             Self::Nftables => "nftables DNAT and SNAT",
             Self::Haproxy => "HAProxy, TCP mode",
@@ -58,7 +75,7 @@ impl Way {
 
     /// Whether the client asks the server's own address, not the VIP.
     const fn asks_the_server(self) -> bool {
-        matches!(self, Self::Direct | Self::BareRedirect)
+        matches!(self, Self::Direct | Self::BareRedirect(_))
     }
 }
 
@@ -84,9 +101,9 @@ impl<'a> Running<'a> {
         let server = server_address(topology)?;
         let what = match way {
             Way::Direct => What::Kernel,
-            Way::BareRedirect => What::Relay(Relay::attach(&topology.balancer)?),
-            Way::FullNat => What::Agent(agent(topology, "full_nat", server)?.into()),
-            Way::Gateway => What::Agent(agent(topology, "gateway", server)?.into()),
+            Way::BareRedirect(hook) => What::Relay(Relay::attach(&topology.balancer, hook)?),
+            Way::FullNat(hook) => What::Agent(agent(topology, "full_nat", hook, server)?.into()),
+            Way::Gateway => What::Agent(agent(topology, "gateway", Hook::Native, server)?.into()),
             Way::Nftables => {
                 nft(
                     topology,
@@ -161,11 +178,16 @@ impl Drop for Running<'_> {
     }
 }
 
-fn agent(topology: &Topology, mode: &str, server: Ipv4Addr) -> Result<Agent> {
+fn agent(topology: &Topology, mode: &str, hook: Hook, server: Ipv4Addr) -> Result<Agent> {
+    let xdp_mode = match hook {
+        Hook::Native => "native",
+        Hook::Generic => "generic",
+    };
+    let section = format!("{}xdp_mode = \"{xdp_mode}\"\n", agent_section(topology));
     let service = ServiceText::v4("web", "tcp", PORT)
         .key("mode", &format!("\"{mode}\""))
         .backend("server", server, SERVER_PORT);
-    let agent = Agent::start(topology, service.text())?;
+    let agent = Agent::start_with(topology, &section, service.text())?;
     agent.client().wait_all_up()?;
     Ok(agent)
 }
