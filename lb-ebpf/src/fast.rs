@@ -2,10 +2,10 @@
 //! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
 //! and `crate::pipeline` decides it by the same rules from the start.
 //!
-//! Asks: settings and interface (inlined array lookups), the bitmap, one flow lookup, one backend.
+//! Asks: the interface and the bitmap (inlined array lookups), one flow lookup, one backend.
 
 use lb_common::{
-    abi::{ABI_VERSION, direction, flow_flag, hop_flag, iface_flag},
+    abi::{ABI_VERSION, Iface, direction, flow_flag, hop_flag, iface_flag},
     hash::{self, OursSide},
     net::{IPPROTO_TCP, IPPROTO_UDP},
     reason::{DropReason, PassReason},
@@ -28,8 +28,10 @@ use crate::{
 pub enum Known {
     /// Nothing.
     Nothing = 0,
-    /// No established flow has the packet's key.
-    NotEstablished = 1,
+    /// It is for us, plain, and its TCP or UDP header is sound.
+    Plain = 1,
+    /// That, and no established flow has its key.
+    NotEstablished = 2,
 }
 
 /// Where packets of established connections leave: counted and sent at once, as taking a [`Verdict`] apart costs what a
@@ -69,7 +71,7 @@ impl Fast {
     #[inline(always)]
     #[must_use]
     pub const fn slow6(known: Known) -> Self {
-        Self(Self::FIRST_SLOW | 2 | known as u32)
+        Self(Self::FIRST_SLOW | 4 | known as u32)
     }
 
     /// An XDP action, or one of the words of the slow path.
@@ -86,32 +88,52 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Where the frame came in, or why it is the kernel's at once.
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(Ingress, u16), PassReason> {
-    match tables.settings() {
-        Some(settings) if settings.abi_version == ABI_VERSION => {}
-        _ => return Err(PassReason::NotConfigured),
-    }
     let eth = packet.get::<Eth>(Offset::START).ok_or(PassReason::TruncatedIp)?;
     let ifindex = packet.ingress_ifindex();
-    let iface = tables
-        .iface(ifindex)
-        .filter(|iface| iface.ifindex == ifindex)
-        .ok_or(PassReason::UnknownInterface)?;
-    let own_mac = MacWords::of(&iface.mac);
-    if MacWords::of(&eth.dst) != own_mac {
+    let Some(iface) = tables.iface(ifindex).filter(|iface| iface.ifindex == ifindex) else {
+        return Err(unattached(tables));
+    };
+    if iface.abi_version != ABI_VERSION {
+        return Err(PassReason::NotConfigured);
+    }
+    if MacWords::of(&eth.dst) != MacWords::of(&iface.mac) {
         return Err(PassReason::NotOurMac);
     }
-    let tx_flag = if iface.flags & iface_flag::TX != 0 {
-        flow_flag::TX
-    } else {
-        0
-    };
-    let ingress = Ingress {
+    Ok((side_of(ifindex, iface, eth), u16::from_be_bytes(eth.ether_type)))
+}
+
+/// Why a frame came in where the program knows no interface.
+#[inline(always)]
+fn unattached<T: Tables>(tables: &T) -> PassReason {
+    match tables.settings() {
+        Some(settings) if settings.abi_version == ABI_VERSION => PassReason::UnknownInterface,
+        _ => PassReason::NotConfigured,
+    }
+}
+
+/// [`ingress`] of a frame that is known to be for us.
+#[inline(always)]
+pub fn ingress_again<P: Packet, T: Tables>(packet: &P, tables: &T) -> Option<Ingress> {
+    let ifindex = packet.ingress_ifindex();
+    Some(side_of(
         ifindex,
-        own_mac,
+        tables.iface(ifindex)?,
+        packet.get::<Eth>(Offset::START)?,
+    ))
+}
+
+#[inline(always)]
+fn side_of(ifindex: u32, iface: &Iface, eth: &Eth) -> Ingress {
+    Ingress {
+        ifindex,
+        own_mac: MacWords::of(&iface.mac),
         peer_mac: MacWords::of(&eth.src),
-        tx_flag,
-    };
-    Ok((ingress, u16::from_be_bytes(eth.ether_type)))
+        tx_flag: if iface.flags & iface_flag::TX != 0 {
+            flow_flag::TX
+        } else {
+            0
+        },
+    }
 }
 
 /// Forwards the packet if nothing can happen to it.
@@ -265,7 +287,7 @@ where
         return slow(Known::Nothing);
     };
     if l4.has(tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST) || check_parts::<F, P>(packet, facts, l4).is_err() {
-        return slow(Known::Nothing);
+        return slow(Known::Plain);
     }
     let key = facts.key();
     let tag = F::tag(&key);
@@ -280,7 +302,7 @@ where
     let is_tcp = facts.is_tcp();
     if state.direction() == direction::REPLY {
         if state.tcp_seen() != 0 || (!is_tcp && state.flags() & flow_flag::ANSWERED == 0) {
-            return slow(Known::Nothing);
+            return slow(Known::Plain);
         }
         let (pair, edit, hop, last_seen, backend_id) =
             (entry.pair(), tail.edit, tail.hop, tail.last_seen, tail.backend_id);
@@ -296,11 +318,11 @@ where
     }
     let backend_id = tail.backend_id;
     let Some(backend) = tables.backend(backend_id) else {
-        return slow(Known::Nothing);
+        return slow(Known::Plain);
     };
     let moved = tail.hop.ifindex() != ingress.ifindex || !tail.hop.is_sender_of(packet);
     if moved || state.tcp_seen() != 0 || (!is_tcp && is_gone(backend.state)) {
-        return slow(Known::Nothing);
+        return slow(Known::Plain);
     }
     let (pair, edit, last_seen) = (entry.pair(), tail.edit, tail.last_seen);
     if !entry.is_still(conn_id, tail.key_tag, tag) {

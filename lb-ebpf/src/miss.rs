@@ -14,7 +14,7 @@ use crate::{
     forward,
     packet::Packet,
     parse::{Facts, tcp_flag},
-    rewrite::{Rewrite, Tuple, deltas},
+    rewrite::{Rewrite, reversed},
     select::select,
     tables::{FlowTables, InsertError, Tables},
     verdict::Verdict,
@@ -29,6 +29,7 @@ pub fn miss<F: Rewrite + Resets, P: Packet, T: Tables + FlowTables<F>>(
     work: &mut Work<F>,
 ) -> Verdict {
     let tag = F::tag(&work.key);
+    work.tag = tag;
     if let Some(entry) = tables.half(&work.key)
         && entry.load_into(tag, &mut work.flow)
     {
@@ -210,32 +211,19 @@ fn reply_flow<F: Family>(work: &mut Work<F>, conn_id: u64, now: u32) {
 #[inline(never)]
 fn forward_flow<F: Rewrite>(work: &mut Work<F>) {
     let Work {
-        facts,
         peer: reply,
         flow,
-        key,
+        tag,
         wanted,
         ours,
         ..
     } = work;
-    let from = Tuple {
-        src: facts.src,
-        dst: facts.dst,
-        src_port: facts.src_port,
-        dst_port: facts.dst_port,
-    };
-    let to = Tuple {
-        src: ours.addr,
-        dst: wanted.backend,
-        src_port: ours.port,
-        dst_port: wanted.internal_port,
-    };
     flow.conn_id = reply.conn_id;
-    flow.new_src = to.src;
-    flow.new_dst = to.dst;
-    flow.new_src_port = to.src_port;
-    flow.new_dst_port = to.dst_port;
-    (flow.l3_delta, flow.l4_delta) = deltas::<F>(&from, &to);
+    flow.new_src = ours.addr;
+    flow.new_dst = wanted.backend;
+    flow.new_src_port = ours.port;
+    flow.new_dst_port = wanted.internal_port;
+    (flow.l3_delta, flow.l4_delta) = reversed::<F>(reply.l3_delta, reply.l4_delta);
     flow.last_seen = reply.last_seen;
     flow.backend_id = reply.backend_id;
     flow.peer_mac = reply.peer_mac;
@@ -247,5 +235,5 @@ fn forward_flow<F: Rewrite>(work: &mut Work<F>) {
     flow.flags = reply.flags;
     flow.backend_isn = 0;
     flow.created = reply.created;
-    flow.key_tag = F::tag(key);
+    flow.key_tag = *tag;
 }

@@ -6,7 +6,7 @@ use lb_common::reason::PassReason;
 use crate::{
     answer::Resets,
     family::{V4, V6},
-    fast::{Known, Plain, ingress, is_ours, plain4, plain6},
+    fast::{Known, Plain, ingress, ingress_again, is_ours, plain4, plain6},
     flow::hit,
     forward::Ingress,
     miss::miss,
@@ -20,14 +20,21 @@ use crate::{
 
 /// A family the slow path can parse.
 pub trait Parse: Rewrite + Resets {
+    /// The plain parse.
+    fn plain<P: Packet>(packet: &P) -> Plain<Self>;
     /// Parses any packet of the family; `Err` is the verdict where there is no TCP or UDP to balance.
     fn parse<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: &Ingress) -> Result<Facts<Self>, Verdict>;
 }
 
 impl Parse for V4 {
     #[inline(always)]
+    fn plain<P: Packet>(packet: &P) -> Plain<Self> {
+        plain4(packet)
+    }
+
+    #[inline(always)]
     fn parse<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: &Ingress) -> Result<Facts<Self>, Verdict> {
-        match plain4(packet) {
+        match Self::plain(packet) {
             Plain::Facts(facts) if is_ours(tables, &facts) => return Ok(facts),
             Plain::Facts(_) => return Err(Verdict::pass(PassReason::NotOurs)),
             Plain::Truncated => return Err(Verdict::pass(PassReason::TruncatedIp)),
@@ -43,8 +50,13 @@ impl Parse for V4 {
 
 impl Parse for V6 {
     #[inline(always)]
+    fn plain<P: Packet>(packet: &P) -> Plain<Self> {
+        plain6(packet)
+    }
+
+    #[inline(always)]
     fn parse<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: &Ingress) -> Result<Facts<Self>, Verdict> {
-        match plain6(packet) {
+        match Self::plain(packet) {
             Plain::Facts(facts) if is_ours(tables, &facts) => return Ok(facts),
             Plain::Facts(_) => return Err(Verdict::pass(PassReason::NotOurs)),
             Plain::Truncated => return Err(Verdict::pass(PassReason::TruncatedIp)),
@@ -82,6 +94,25 @@ where
     None
 }
 
+/// [`prepare`] of a packet of which the fast path found that it is for us, plain and sound. `None` for what cannot be:
+/// the frame has not changed since.
+#[inline(always)]
+pub fn prepare_plain<F, P, T>(packet: &P, tables: &T, work: &mut Work<F>) -> Option<()>
+where
+    F: Parse,
+    P: Packet,
+    T: Tables,
+{
+    work.ingress = ingress_again(packet, tables)?;
+    let Plain::Facts(facts) = F::plain(packet) else {
+        return None;
+    };
+    work.l4 = layer4::<F, P>(packet, &facts).ok()?;
+    work.key = facts.key();
+    work.facts = facts;
+    Some(())
+}
+
 /// Decides on a packet that [`prepare`] found to be TCP or UDP and perhaps ours, and rewrites it accordingly.
 #[inline(always)]
 pub fn decide<F, P, T>(packet: &mut P, tables: &T, work: &mut Work<F>, known: Known) -> Verdict
@@ -90,7 +121,7 @@ where
     P: Packet,
     T: Tables + FlowTables<F>,
 {
-    if known == Known::Nothing
+    if known != Known::NotEstablished
         && let Some(entry) = tables.established(&work.key)
         && entry.load_into(F::tag(&work.key), &mut work.flow)
         && let Ok(verdict) = hit::<F, P, T>(packet, tables, work, entry)

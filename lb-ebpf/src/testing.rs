@@ -117,6 +117,7 @@ impl Host {
             iface: Iface {
                 ifindex: IFINDEX,
                 mac: OWN_MAC,
+                abi_version: ABI_VERSION,
                 ..Iface::default()
             },
             service: Service {

@@ -36,6 +36,8 @@ pub struct Work<F: Family> {
     pub l4: L4,
     /// Where it came in.
     pub ingress: Ingress,
+    /// Tag of `key`, once it is known that no established flow has that.
+    pub tag: u32,
     /// Hash of a new flow.
     pub hash: u32,
     /// What a new connection wants at the backend.

@@ -16,11 +16,12 @@ pub struct Iface {
     pub mac: [u8; 6],
     /// [`iface_flag`] bits.
     pub flags: u16,
-    /// Zero.
-    pub reserved: u32,
+    /// [`super::ABI_VERSION`] of the agent that wrote it, after everything that a packet on this interface can lead to. The
+    /// program forwards nothing when it differs.
+    pub abi_version: u32,
 }
 
-super::layout!(Iface, size 16, align 4, { mac: 4, flags: 10 });
+super::layout!(Iface, size 16, align 4, { mac: 4, flags: 10, abi_version: 12 });
 
 /// Bits of [`Iface::flags`].
 pub mod iface_flag {

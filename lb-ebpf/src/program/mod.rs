@@ -20,7 +20,7 @@ use lb_common::reason::DropReason;
 use lb_ebpf::{
     family::{V4, V6},
     fast::{Fast, Known, fast},
-    pipeline::{Parse, decide, prepare},
+    pipeline::{Parse, decide, prepare, prepare_plain},
     sweep::{moved_in, sweep},
     tables::FlowTables,
     verdict::Verdict,
@@ -43,17 +43,21 @@ fn xlb(ctx: XdpContext) -> u32 {
     }
     match action {
         SLOW4 => slow(ctx.ctx, Known::Nothing, prepare4, decide4),
-        SLOW4_MISS => slow(ctx.ctx, Known::NotEstablished, prepare4, decide4),
+        SLOW4_PLAIN => slow(ctx.ctx, Known::Plain, prepare4_plain, decide4),
+        SLOW4_MISS => slow(ctx.ctx, Known::NotEstablished, prepare4_plain, decide4),
         SLOW6 => slow(ctx.ctx, Known::Nothing, prepare6, decide6),
-        SLOW6_MISS => slow(ctx.ctx, Known::NotEstablished, prepare6, decide6),
+        SLOW6_PLAIN => slow(ctx.ctx, Known::Plain, prepare6_plain, decide6),
+        SLOW6_MISS => slow(ctx.ctx, Known::NotEstablished, prepare6_plain, decide6),
         action => action,
     }
 }
 
 // What a subprogram returns besides an XDP action.
 const SLOW4: u32 = Fast::slow4(Known::Nothing).word();
+const SLOW4_PLAIN: u32 = Fast::slow4(Known::Plain).word();
 const SLOW4_MISS: u32 = Fast::slow4(Known::NotEstablished).word();
 const SLOW6: u32 = Fast::slow6(Known::Nothing).word();
+const SLOW6_PLAIN: u32 = Fast::slow6(Known::Plain).word();
 const SLOW6_MISS: u32 = Fast::slow6(Known::NotEstablished).word();
 const PREPARED: u32 = 32;
 
@@ -86,6 +90,16 @@ fn prepare6(ctx: *mut xdp_md) -> u32 {
 }
 
 #[inline(never)]
+fn prepare4_plain(ctx: *mut xdp_md) -> u32 {
+    prepare_plain_family::<V4>(ctx)
+}
+
+#[inline(never)]
+fn prepare6_plain(ctx: *mut xdp_md) -> u32 {
+    prepare_plain_family::<V6>(ctx)
+}
+
+#[inline(never)]
 fn decide4(ctx: *mut xdp_md, known: Known) -> u32 {
     decide_family::<V4>(ctx, known)
 }
@@ -107,6 +121,19 @@ where
     match prepare::<F, _, _>(&mut packet, &Maps, work) {
         Some(verdict) => exit::exit(&packet, verdict),
         None => PREPARED,
+    }
+}
+
+#[inline(always)]
+fn prepare_plain_family<F: Parse>(ctx: *mut xdp_md) -> u32
+where
+    Maps: FlowTables<F> + HasWork<F>,
+{
+    let packet = XdpPacket::new(ctx);
+    let prepared = HasWork::<F>::work(&Maps).and_then(|work| prepare_plain::<F, _, _>(&packet, &Maps, work));
+    match prepared {
+        Some(()) => PREPARED,
+        None => exit::exit(&packet, Verdict::drop(DropReason::MapInconsistent)),
     }
 }
 

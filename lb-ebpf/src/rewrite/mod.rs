@@ -49,6 +49,18 @@ pub fn deltas<F: Rewrite>(from: &Tuple<F::Addr>, to: &Tuple<F::Addr>) -> (u16, u
     (F::l3_delta(addresses), ports.fold())
 }
 
+/// The differences of one direction out of the other one's ([`deltas`]), without the tuples.
+#[inline(always)]
+pub fn reversed<F: Rewrite>(l3_delta: u16, l4_delta: u16) -> (u16, u16) {
+    // The TTL's share has one sign in both directions. Adding 0 as 0xffff keeps to the one of the two zeros that a sum of
+    // words has which are not all 0.
+    let ttl = F::l3_delta(Sum::new());
+    (
+        F::l3_delta(Sum::new().sub(l3_delta).add(ttl)),
+        Sum::new().sub(l4_delta).add(0xffff).fold(),
+    )
+}
+
 /// What rewriting needs of a family.
 pub trait Rewrite: Family {
     /// Difference for the IP header checksum; 0 where there is none.
@@ -184,4 +196,64 @@ pub fn rewrite<F: Rewrite, P: Packet>(
         }
     }
     F::rewrite_l3(packet, flow, macs).ok_or(DropReason::TruncatedL4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn is_the_others<F: Rewrite>(
+        client: F::Addr,
+        vip: F::Addr,
+        ours: F::Addr,
+        backend: F::Addr,
+        ports: [u16; 4],
+    ) -> bool {
+        let [client_port, vip_port, our_port, internal_port] = ports;
+        let tuple = |src, src_port, dst, dst_port| Tuple {
+            src,
+            dst,
+            src_port,
+            dst_port,
+        };
+        let forward = deltas::<F>(
+            &tuple(client, client_port, vip, vip_port),
+            &tuple(ours, our_port, backend, internal_port),
+        );
+        let reply = deltas::<F>(
+            &tuple(backend, internal_port, ours, our_port),
+            &tuple(vip, vip_port, client, client_port),
+        );
+        reversed::<F>(reply.0, reply.1) == forward
+    }
+
+    /// Words at the ends, where the two zeros of one's complement are, and any others.
+    fn word() -> impl Strategy<Value = u16> {
+        prop_oneof![Just(0_u16), Just(1), Just(0xfffe), Just(0xffff), any::<u16>()]
+    }
+
+    /// As [`word`]; the program takes no port 0.
+    fn port() -> impl Strategy<Value = u16> {
+        word().prop_map(|port| port.max(1))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+        #[test]
+        fn one_directions_differences_are_the_others_reversed(
+            words in prop::array::uniform32(word()),
+            ports in prop::array::uniform4(port()),
+        ) {
+            let v4 = |at: usize| {
+                let ([a, b], [c, d]) = (words[at].to_be_bytes(), words[at + 1].to_be_bytes());
+                [a, b, c, d]
+            };
+            prop_assert!(is_the_others::<V4>(v4(0), v4(2), v4(4), v4(6), ports));
+            let half = |at: usize| (0..4).fold(0, |all, n| (all << 16) | u64::from(words[at + n]));
+            let v6 = |at: usize| [half(at), half(at + 4)];
+            prop_assert!(is_the_others::<V6>(v6(0), v6(8), v6(16), v6(24), ports));
+        }
+    }
 }

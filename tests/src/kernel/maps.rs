@@ -213,7 +213,12 @@ impl Maps {
             self.ifaces.set(ifindex % IFACE_SLOTS, Wire(Iface::default()), 0)?;
         }
         for (ifindex, iface) in &world.ifaces {
-            self.ifaces.set(ifindex % IFACE_SLOTS, Wire(*iface), 0)?;
+            // As the agent writes both.
+            let iface = Iface {
+                abi_version: world.settings.abi_version,
+                ..*iface
+            };
+            self.ifaces.set(ifindex % IFACE_SLOTS, Wire(iface), 0)?;
         }
         for ifindex in old.tx_ports.difference(&world.tx_ports) {
             // Refused when the kernel was first: it takes the entry out when its interface goes away.

@@ -119,7 +119,7 @@ impl World {
                 ifindex,
                 mac: iface_mac(ifindex),
                 flags,
-                reserved: 0,
+                abi_version: self.settings.abi_version,
             },
         );
         self.tx_ports.insert(ifindex);

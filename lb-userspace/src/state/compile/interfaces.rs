@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::abi::{IFACE_SLOTS, Iface, iface_flag};
+use lb_common::abi::{ABI_VERSION, IFACE_SLOTS, Iface, iface_flag};
 
 use crate::config::TxChoice;
 use crate::state::image::Image;
@@ -32,7 +32,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, previous: &Image, image: &mut Image) 
                 TxWay::Tx => iface_flag::TX,
                 TxWay::Redirect => 0,
             },
-            reserved: 0,
+            abi_version: ABI_VERSION,
         };
         image.ifaces.insert(link.ifindex, iface);
         image.tx_ports.insert(link.ifindex);
