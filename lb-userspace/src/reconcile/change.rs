@@ -142,41 +142,6 @@ impl Writer {
         self.stale.index = Freshness::Current;
     }
 
-    /// Logs each backend whose state changed, and remembers since when.
-    pub(super) fn note_states(&mut self, old: &Image, image: &Image, cause: &str) {
-        let old_names = self.chores.names();
-        if old.names != image.names {
-            self.reindex();
-        }
-        let names = self.chores.names();
-        for (id, backend) in &image.backends {
-            let before = old
-                .backends
-                .get(id)
-                .map_or(backend_state::EMPTY, |backend| backend.state);
-            if before == backend.state {
-                continue;
-            }
-            Arc::make_mut(&mut self.since).insert(*id, Timestamp::now());
-            let object = names.get(id).map_or("backend", String::as_str);
-            let cause = self.turns.get(object).map_or(cause, String::as_str);
-            tracing::info!(
-                object,
-                id,
-                old = word(before),
-                new = word(backend.state),
-                cause,
-                "backend"
-            );
-        }
-        for (id, backend) in old.backends.iter().filter(|(id, _)| !image.backends.contains_key(id)) {
-            Arc::make_mut(&mut self.since).remove(id);
-            let object = old_names.get(id).map_or("backend", String::as_str);
-            let cause = "no connection left";
-            tracing::info!(object, id, old = word(backend.state), new = "gone", cause, "backend");
-        }
-    }
-
     pub(super) fn note_failures(&mut self, applied: &Applied, now: Instant) {
         let old = std::mem::take(&mut self.failed);
         for (op, error) in &applied.failed {
@@ -214,18 +179,6 @@ const fn all_down_word(policy: Panic) -> &'static str {
     match policy {
         Panic::Refuse => "refusing",
         Panic::UseAll => "panic",
-    }
-}
-
-/// A backend state in words.
-pub(super) const fn word(state: u8) -> &'static str {
-    match state {
-        backend_state::EMPTY => "absent",
-        backend_state::ACTIVE => "active",
-        backend_state::DRAINING => "draining",
-        backend_state::DOWN => "down",
-        backend_state::REMOVED => "removed",
-        _ => "unknown",
     }
 }
 

@@ -17,6 +17,7 @@ mod ports;
 mod report;
 mod settings;
 mod snapshot;
+mod states;
 mod stats;
 mod sweep;
 mod take;
