@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod neigh;
 pub mod object;
 pub mod reconcile;
+mod spread;
 pub mod state;
 pub mod view;
 

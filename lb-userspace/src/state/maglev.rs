@@ -39,11 +39,20 @@ pub fn fill(size: u32, members: &[Member]) -> Vec<u32> {
         return Vec::new();
     }
     walks.sort_unstable_by_key(|walk| (walk.key, walk.member));
+    let mut table = Table::new(size);
+    let turn = walks.first().map_or(0, |walk| walk.turn);
+    if walks.iter().all(|walk| walk.turn == turn) {
+        fill_in_rounds(&mut walks, &mut table);
+    } else {
+        fill_by_turns(&mut walks, &mut table);
+    }
+    table.slots
+}
+
+/// Members of different weights: whose turn comes first takes the next slot.
+fn fill_by_turns(walks: &mut [Walk], table: &mut Table) {
     let mut turns: BinaryHeap<Reverse<(u64, u32)>> = (0..walks.len()).map(|at| Reverse((0, at as u32))).collect();
-    let mut table = vec![0; size as usize];
-    // Most looks meet a taken slot: a bit a slot keeps them in the first-level cache.
-    let mut free = vec![u64::MAX; (size as usize).div_ceil(64)];
-    for _ in 0..size {
+    for _ in 0..table.slots.len() {
         let Some(mut turn) = turns.peek_mut() else {
             break;
         };
@@ -51,11 +60,39 @@ pub fn fill(size: u32, members: &[Member]) -> Vec<u32> {
         let Some(walk) = walks.get_mut(at as usize) else {
             break;
         };
-        walk.take(&mut table, &mut free, mask);
+        walk.take(table);
         // The changed top sinks to its place when the guard is dropped.
         *turn = Reverse((walk.next_turn(), at));
     }
-    table
+}
+
+/// Members of one weight: all their turns come at the same times, so they go round. The heap would take half of the time.
+fn fill_in_rounds(walks: &mut [Walk], table: &mut Table) {
+    let mut left = table.slots.len();
+    while left > 0 && !walks.is_empty() {
+        for walk in walks.iter_mut().take(left) {
+            walk.take(table);
+        }
+        left = left.saturating_sub(walks.len());
+    }
+}
+
+/// The table as it is filled.
+struct Table {
+    slots: Vec<u32>,
+    /// Most looks meet a taken slot: a bit a slot keeps them in the first-level cache.
+    free: Vec<u64>,
+    mask: u32,
+}
+
+impl Table {
+    fn new(size: u32) -> Self {
+        Self {
+            slots: vec![0; size as usize],
+            free: vec![u64::MAX; (size as usize).div_ceil(64)],
+            mask: size.wrapping_sub(1),
+        }
+    }
 }
 
 /// A member on its way through the table.
@@ -86,15 +123,16 @@ impl Walk {
     }
 
     /// Takes the next free slot of its preference list.
-    fn take(&mut self, table: &mut [u32], free: &mut [u64], mask: u32) {
-        for _ in 0..table.len() {
-            let slot = self.step(mask);
+    fn take(&mut self, table: &mut Table) {
+        for _ in 0..table.slots.len() {
+            let slot = self.step(table.mask);
             let bit = 1 << (slot & 63);
-            let Some(word) = free.get_mut(slot as usize / 64).filter(|word| **word & bit != 0) else {
+            let word = table.free.get_mut(slot as usize / 64);
+            let Some(word) = word.filter(|word| **word & bit != 0) else {
                 continue;
             };
             *word ^= bit;
-            if let Some(slot) = table.get_mut(slot as usize) {
+            if let Some(slot) = table.slots.get_mut(slot as usize) {
                 *slot = self.member;
             }
             break;
@@ -216,6 +254,21 @@ mod tests {
                 prop_assert!((count - ideal).abs() <= bound, "{} of {}: {} for {}", weight, total, count, ideal);
                 prop_assert!(*weight == 0 || *count >= 1.0);
             }
+        }
+
+        #[test]
+        fn members_of_one_weight_go_round_as_they_would_take_turns(
+            count in 1_usize..60, weight in 1_u32..=1_000, seed: u64, order in 0_u32..=12,
+        ) {
+            let (size, members) = (1_u32 << order, members(&vec![weight; count], seed));
+            let walks = || -> Vec<Walk> {
+                let walk = |(index, member): (usize, &Member)| Walk::new(index, *member, size - 1);
+                members.iter().enumerate().filter_map(walk).collect()
+            };
+            let (mut rounds, mut turns) = (Table::new(size), Table::new(size));
+            fill_in_rounds(&mut walks(), &mut rounds);
+            fill_by_turns(&mut walks(), &mut turns);
+            prop_assert_eq!(rounds.slots, turns.slots);
         }
 
         #[test]

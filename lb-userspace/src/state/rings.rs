@@ -4,6 +4,9 @@
 use lb_common::limits::MAX_RING_SIZE;
 use lb_common::net::Addr;
 
+use crate::spread;
+
+use super::ids::RingKey;
 use super::maglev::{self, Member};
 
 /// Smallest ring. 256 slots are one KiB, and weights of a service with two or three backends still come out to within
@@ -17,6 +20,9 @@ const SLOTS_PER_BACKEND: u64 = 100;
 /// Slots that the smallest weight has at least: one far below the others is right to within an eighth. More would make
 /// a single canary of weight 1 eat the arena.
 const SLOTS_OF_SMALLEST: u64 = 4;
+
+/// Slots that one CPU builds in about a millisecond: for fewer a thread is not worth its start.
+const SLOTS_OF_A_THREAD: u64 = 1 << 15;
 
 /// One backend that takes new flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +65,15 @@ pub fn build(seed: u32, size: u32, members: &[RingMember]) -> Vec<u32> {
     );
     let id = |index: u32| members.get(index as usize).map_or(0, |member| member.id);
     table.into_iter().map(id).collect()
+}
+
+/// The rings of all keys, in their order, built on as many CPUs as are worth it. Which one builds a ring makes no difference to it.
+pub(super) fn build_all(keys: &[&RingKey]) -> Vec<Vec<u32>> {
+    let slots: u64 = keys.iter().map(|key| u64::from(key.size)).sum();
+    let worth = usize::try_from(slots / SLOTS_OF_A_THREAD).unwrap_or(usize::MAX);
+    spread::over(worth.min(spread::cpus()), keys, |key| {
+        build(key.seed, key.size, &key.members)
+    })
 }
 
 fn keyed(seed: u32, member: &RingMember) -> Member {
@@ -110,6 +125,20 @@ mod tests {
         let other = [member(3, 100, 9), member(1, 100, 7), member(2, 50, 8)];
         let renamed: Vec<u32> = build(5, 512, &one).iter().map(|id| id + 6).collect();
         assert_eq!(renamed, build(5, 512, &other));
+    }
+
+    #[test]
+    fn rings_built_together_are_those_built_alone() {
+        let key = |at: u32| RingKey {
+            seed: 7,
+            size: if at.is_multiple_of(5) { 4_096 } else { 256 },
+            members: vec![member(1, 100, at), member(2, 50 + at, at + 1)],
+        };
+        let keys: Vec<RingKey> = (1..200).map(key).collect();
+        let alone: Vec<_> = keys.iter().map(|key| build(key.seed, key.size, &key.members)).collect();
+        // Enough slots for several threads.
+        assert_eq!(build_all(&keys.iter().collect::<Vec<_>>()), alone);
+        assert!(build_all(&[]).is_empty());
     }
 
     #[test]

@@ -27,11 +27,34 @@ pub(super) fn compile(
         plans.push(plan(inputs, previous, ids, (service, &mut *image))?);
     }
     ids.ring_slots = rings_fit(&plans, inputs.config.limits.ring_slots)?;
-    for plan in &plans {
-        let entry = entry(inputs, previous, ids, (plan, &mut *image));
+    let built = build_changed(previous, ids, &plans);
+    for (plan, built) in plans.iter().zip(built) {
+        let entry = entry(inputs, previous, ids, (plan, built, &mut *image));
         image.services.insert(plan.id, entry);
     }
     Ok(())
+}
+
+/// Rings of one service that were built already, by family.
+pub(super) type Built = [Option<Arc<Vec<u32>>>; 2];
+
+/// The rings that are not what they were, built on every CPU: from nothing there are thousands.
+fn build_changed(previous: &Image, ids: &mut Ids, plans: &[Plan<'_>]) -> Vec<Built> {
+    let mut built: Vec<Built> = vec![Built::default(); plans.len()];
+    let mut places = Vec::new();
+    let mut keys = Vec::new();
+    for (plan, built) in plans.iter().zip(&mut built) {
+        for ((family, key), place) in plan.rings.iter().zip(built) {
+            if key.size > 0 && Standing::of(previous, ids, (plan.id, *family), key).fits.is_none() {
+                places.push(place);
+                keys.push(key);
+            }
+        }
+    }
+    for (place, ring) in places.into_iter().zip(rings::build_all(&keys)) {
+        *place = Some(Arc::new(ring));
+    }
+    built
 }
 
 /// A service whose ids are known, before its rings are placed.
@@ -155,16 +178,12 @@ pub(super) fn entry(
     inputs: &Inputs<'_>,
     previous: &Image,
     ids: &mut Ids,
-    (plan, image): (&Plan<'_>, &mut Image),
+    (plan, mut built, image): (&Plan<'_>, Built, &mut Image),
 ) -> Service {
     let before = previous.services.get(&plan.id);
     let [(ring4_offset, ring4_size), (ring6_offset, ring6_size)] = [0, 1].map(|at| {
         let (family, key) = &plan.rings[at];
-        let old = before.map_or((0, 0), |before| match family {
-            Family::V4 => (before.ring4_offset, before.ring4_size),
-            Family::V6 => (before.ring6_offset, before.ring6_size),
-        });
-        let placed = place(inputs, previous, ids, (plan.id, *family, key, old));
+        let placed = place(inputs, previous, ids, (plan.id, *family, key, built[at].take()));
         let Some((offset, slots)) = placed else {
             return (0, 0);
         };
@@ -196,29 +215,48 @@ pub(super) fn entry(
     entry
 }
 
+/// The ring that a service has.
+struct Standing<'a> {
+    /// Its place and slots, where they can be used as they are or until there is room for others.
+    ring: Option<(u32, &'a Arc<Vec<u32>>)>,
+    /// The same, where they are what the key asks for.
+    fits: Option<(u32, &'a Arc<Vec<u32>>)>,
+}
+
+impl<'a> Standing<'a> {
+    fn of(previous: &'a Image, ids: &mut Ids, (id, family): (u32, Family), key: &RingKey) -> Self {
+        let (offset, size) = previous.services.get(&id).map_or((0, 0), |before| match family {
+            Family::V4 => (before.ring4_offset, before.ring4_size),
+            Family::V6 => (before.ring6_offset, before.ring6_size),
+        });
+        let slots = previous.rings.get(&offset);
+        let ring = slots
+            .filter(|slots| size > 0 && slots.len() == size as usize && ids.spans().holds(offset, size))
+            .map(|slots| (offset, slots));
+        let is_built = |(at, of): &(u32, RingKey)| *at == offset && of == key;
+        let fits = ring.filter(|_| ids.ring_keys.get(&(id, family)).is_some_and(is_built));
+        Self { ring, fits }
+    }
+}
+
 /// The place and the slots of a ring. An unchanged ring is neither built nor moved; a changed one goes to a new span, so
 /// that the swap is one update of the service.
 fn place(
     inputs: &Inputs<'_>,
     previous: &Image,
     ids: &mut Ids,
-    (id, family, key, (offset, size)): (u32, Family, &RingKey, (u32, u32)),
+    (id, family, key, built): (u32, Family, &RingKey, Option<Arc<Vec<u32>>>),
 ) -> Option<(u32, Arc<Vec<u32>>)> {
-    let old = previous
-        .rings
-        .get(&offset)
-        .filter(|old| size > 0 && old.len() == size as usize);
-    let old = old.filter(|_| ids.spans().holds(offset, size));
     if key.size == 0 {
         ids.ring_keys.remove(&(id, family));
         return None;
     }
-    let is_built = |(at, of): &(u32, RingKey)| *at == offset && of == key;
-    if let Some(old) = old.filter(|_| ids.ring_keys.get(&(id, family)).is_some_and(is_built)) {
-        return Some((offset, Arc::clone(old)));
+    let standing = Standing::of(previous, ids, (id, family), key);
+    if let Some((offset, slots)) = standing.fits {
+        return Some((offset, Arc::clone(slots)));
     }
-    let slots = Arc::new(rings::build(key.seed, key.size, &key.members));
-    if let Some(old) = old.filter(|old| **old == slots) {
+    let slots = built.unwrap_or_else(|| Arc::new(rings::build(key.seed, key.size, &key.members)));
+    if let Some((offset, old)) = standing.ring.filter(|(_, old)| **old == slots) {
         ids.ring_keys.insert((id, family), (offset, key.clone()));
         return Some((offset, Arc::clone(old)));
     }
@@ -229,5 +267,5 @@ fn place(
     // No room until resting spans are free: the old ring serves as long (`next_due` says when to come back). Its
     // backends stay in the image (`removed`), and the program passes over those that take no flows.
     ids.ring_places = RingPlaces::Waiting;
-    old.map(|old| (offset, Arc::clone(old)))
+    standing.ring.map(|(offset, old)| (offset, Arc::clone(old)))
 }

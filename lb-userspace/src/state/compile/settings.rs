@@ -106,7 +106,7 @@ pub fn compile_settings(
         return None;
     }
     for plan in &plans {
-        let entry = services::entry(inputs, previous, ids, (plan, &mut new));
+        let entry = services::entry(inputs, previous, ids, (plan, services::Built::default(), &mut new));
         old.services.insert(plan.id, *previous.services.get(&plan.id)?);
         new.services.insert(plan.id, entry);
     }
