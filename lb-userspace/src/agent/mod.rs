@@ -4,6 +4,7 @@
 mod admin;
 mod confine;
 mod desired;
+mod heap;
 mod kept;
 mod kernel;
 mod names;

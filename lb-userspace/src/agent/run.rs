@@ -14,7 +14,7 @@ use super::kept::Kept;
 use super::kernel::{Kernel, forward_packet_log, origin};
 use super::network::{first_look, first_wanted, forward, forward_net, warn_missing};
 use super::signals::Signals;
-use super::{names, presence, supervise, watch as file_watch};
+use super::{heap, names, presence, supervise, watch as file_watch};
 use crate::api::{self, ApiState};
 use crate::dataplane::{self, DataplaneError, LogObject};
 use crate::flows::Flows;
@@ -77,6 +77,7 @@ pub enum AgentError {
 /// Runs the agent until it is told to stop. Traffic goes on after it.
 pub fn run(options: &RunOptions) -> Result<(), AgentError> {
     let started = Timestamp::now();
+    heap::share();
     // Commands that are told as next steps are typed in other directories.
     let path = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
     let desired = Desired::read(&path, &[])?;
