@@ -100,17 +100,18 @@ impl Book {
         let mut resting = HashSet::new();
         for service in &config.services {
             for backend in &service.backends {
-                let key = BackendRef {
+                let key = || BackendRef {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
                 };
                 if backend.state == AdminState::Maint {
-                    resting.insert(key);
+                    resting.insert(key());
                     continue;
                 }
                 let Some(check) = service.check_of(backend) else {
                     continue;
                 };
+                let key = key();
                 let first = if self.resting.contains(&key) {
                     HealthState::Down
                 } else {

@@ -2,20 +2,25 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use lb_common::abi::{Backend, backend_state};
 
 use super::ApplyError;
 use super::backoff::Backoff;
+use super::index::{Index, index};
 use super::pass::{self, Applied, Ended};
 use super::snapshot::FailedOp;
 use super::writer::{Freshness, Writer};
 use crate::config::Panic;
-use crate::state::{self, CompileError, Family, Image, Inputs};
+use crate::state::{self, CompileError, Family, Image, Inputs, Op};
 use crate::view::{Timestamp, WarningView};
 
 pub(super) type AllDown = BTreeMap<(String, Family), Panic>;
+/// Of fewer new names none waits for an index long enough that a thread is worth its start.
+const MANY_NAMES: usize = 4_096;
+
 type AllDownSince = BTreeMap<(String, Family), (Panic, Timestamp)>;
 
 impl Writer {
@@ -38,7 +43,7 @@ impl Writer {
             self.turns.clear();
             return Ok(());
         }
-        let applied = pass::apply(&mut self.dataplane, &ops);
+        let (applied, index) = self.apply_and_index(&new, &ops);
         let image = applied.image(&self.image, new, &ops);
         let old = std::mem::replace(&mut self.image, Arc::new(image));
         if !applied.done.is_empty() {
@@ -46,8 +51,14 @@ impl Writer {
             self.applied = Timestamp::now();
         }
         self.spare = None;
+        let old_names = self.chores.names();
+        match index {
+            Some(index) if applied.failed.is_empty() => self.take_index(index),
+            _ if old.names != self.image.names => self.reindex(),
+            _ => {}
+        }
         let new = Arc::clone(&self.image);
-        self.note_states(&old, &new, cause);
+        self.note_states(&old_names, (&old, &new), cause);
         self.turns.clear();
         self.stale.snapshot = Freshness::Stale;
         if old.names != self.image.names || old.snat != self.image.snat {
@@ -55,6 +66,27 @@ impl Writer {
         }
         self.note_failures(&applied, now);
         fatal(&applied)
+    }
+
+    /// Writes `ops`, and where many names are new finds those of the config in `new` meanwhile, on another CPU: the kernel has
+    /// the writer for longer than that takes.
+    fn apply_and_index(&mut self, new: &Image, ops: &[Op]) -> (Applied, Option<Index>) {
+        let names = ops.iter().filter(|op| matches!(op, Op::NameSet(..))).count();
+        if names < MANY_NAMES {
+            return (pass::apply(&mut self.dataplane, ops), None);
+        }
+        let config = &self.desired.config;
+        thread::scope(|scope| {
+            let indexing = thread::Builder::new()
+                .name("xlb-index".to_owned())
+                .spawn_scoped(scope, || index(config, new));
+            let applied = pass::apply(&mut self.dataplane, ops);
+            let index = indexing.ok().map(|indexing| match indexing.join() {
+                Ok(index) => index,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            (applied, index)
+        })
     }
 
     fn compile(&mut self, now: Instant) -> Result<(Image, AllDown), CompileError> {
@@ -138,7 +170,11 @@ impl Writer {
 
     /// Finds the config's names in the image.
     pub(super) fn reindex(&mut self) {
-        self.chores.reindex(&self.desired.config, &self.image);
+        self.take_index(index(&self.desired.config, &self.image));
+    }
+
+    fn take_index(&mut self, index: Index) {
+        self.chores.take_index(index);
         self.stale.index = Freshness::Current;
     }
 

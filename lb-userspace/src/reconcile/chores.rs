@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use lb_common::net::Mac;
 
 use super::Drops;
+use super::index::Index;
 use super::ports::Synced;
 use super::stats::{Sample, Sampler};
 use super::sweep::Pacer;
 use super::writer::{Freshness, Writer};
-use crate::config::Config;
 use crate::dataplane::Warning;
-use crate::state::{BackendRef, Image, Moved};
+use crate::state::{BackendRef, Moved};
 use crate::view::WarningView;
 
 /// Time between two readings of the counters.
@@ -58,8 +58,7 @@ impl Chores {
     }
 
     /// Ids by name and names by id, of the newest image.
-    pub(super) fn reindex(&mut self, config: &Config, image: &Image) {
-        let index = super::index::index(config, image);
+    pub(super) fn take_index(&mut self, index: Index) {
         self.backend_ids = Arc::new(index.backends);
         self.service_ids = Arc::new(index.services);
         self.names = Arc::new(index.names);

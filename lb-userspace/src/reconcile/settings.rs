@@ -104,7 +104,8 @@ impl Writer {
             self.applied = Timestamp::now();
         }
         if applied.failed.is_empty() {
-            self.note_states(&part.old, &part.new, "config");
+            let names = self.chores.names();
+            self.note_states(&names, (&part.old, &part.new), "config");
             let spare = self.spare.take();
             self.spare = Some(Spare::swap(spare, &mut self.image, part));
         } else {
@@ -112,7 +113,8 @@ impl Writer {
             let old = std::mem::replace(&mut self.image, Arc::new(image));
             self.spare = None;
             let new = Arc::clone(&self.image);
-            self.note_states(&old, &new, "config");
+            let names = self.chores.names();
+            self.note_states(&names, (&old, &new), "config");
         }
         self.note_failures(&applied, now);
         fatal(&applied)

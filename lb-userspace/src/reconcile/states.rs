@@ -2,7 +2,7 @@
 //! service share that service's: a config of thousands from nothing would drown the log, and the journal drops what comes
 //! too fast.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lb_common::abi::{NameKey, backend_state, name_kind};
@@ -51,12 +51,13 @@ impl Changes {
 }
 
 impl Writer {
-    /// Logs each backend whose state changed, and remembers since when.
-    pub(super) fn note_states(&mut self, old: &Image, image: &Image, cause: &str) {
-        let old_names = self.chores.names();
-        if old.names != image.names {
-            self.reindex();
-        }
+    /// Logs each backend whose state changed between two images, and remembers since when. `old_names` are those of the first.
+    pub(super) fn note_states(
+        &mut self,
+        old_names: &HashMap<u32, String>,
+        (old, image): (&Image, &Image),
+        cause: &str,
+    ) {
         self.note_since(old, image);
         let changes = Changes::between(old, image);
         for (id, by_state) in &changes.services {

@@ -63,8 +63,8 @@ fn families(inputs: &Inputs<'_>, service: &ServiceConfig) -> BTreeSet<Family> {
 }
 
 fn is_down(inputs: &Inputs<'_>, service: &ServiceConfig, backend: &BackendConfig) -> bool {
-    let health = inputs.health.get(&reference(service, backend)).copied();
-    service.check_of(backend).is_some() && health == Some(HealthState::Down)
+    let health = || inputs.health.get(&reference(service, backend)).copied();
+    service.check_of(backend).is_some() && health() == Some(HealthState::Down)
 }
 
 fn reference(service: &ServiceConfig, backend: &BackendConfig) -> BackendRef {

@@ -66,13 +66,16 @@ pub(super) fn set_hop(inputs: &Inputs<'_>, hop: Option<&Hop>, before: Option<&Ba
 }
 
 fn state(inputs: &Inputs<'_>, service: &ServiceConfig, backend: &BackendConfig, before: Option<&Backend>) -> u8 {
-    let name = BackendRef {
-        service: service.name.clone(),
-        backend: backend.name.clone(),
+    let health = || {
+        let name = BackendRef {
+            service: service.name.clone(),
+            backend: backend.name.clone(),
+        };
+        inputs.health.get(&name).copied().unwrap_or_default()
     };
     let takes_flows = |before: &Backend| matches!(before.state, backend_state::ACTIVE | backend_state::DRAINING);
-    let healthy = match inputs.health.get(&name).copied().unwrap_or_default() {
-        _ if service.check_of(backend).is_none() => true,
+    let health = service.check_of(backend).map_or(HealthState::Up, |_| health());
+    let healthy = match health {
         HealthState::Up => true,
         HealthState::Down => false,
         // A new one waits for its first good probe; one that took flows under the last agent goes on.
