@@ -20,11 +20,9 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// Writes `values` to the array entries from `first`. Returns how many were written; fewer only with an error inside
-/// the kernel's loop.
-pub(super) fn update<V: Pod>(map: BorrowedFd<'_>, first: u32, values: &[V]) -> io::Result<u32> {
-    let count = values.len() as u32;
-    let keys: Vec<u32> = (first..first.saturating_add(count)).collect();
+/// Writes each of `values` under its key, in their order. Returns how many were written; after an error that is not known.
+pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<u32> {
+    let count = keys.len().min(values.len()) as u32;
     let mut attr = BatchAttr {
         keys: keys.as_ptr() as u64,
         values: values.as_ptr() as u64,

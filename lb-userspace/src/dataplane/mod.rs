@@ -15,6 +15,7 @@ mod maps;
 mod packet_log;
 mod pins;
 mod refusal;
+mod runs;
 mod stats;
 mod sweep;
 mod sys;
@@ -38,6 +39,7 @@ pub use lock::{PinLock, lock};
 pub use maps::RingWrites;
 pub use packet_log::PacketLog;
 pub use refusal::note_loaded;
+pub use runs::Run;
 pub use stats::CpuTotals;
 pub use sweep::SweepResult;
 pub use tick::TickClock;
@@ -202,6 +204,11 @@ impl Dataplane {
     /// How the newest ring was written; [`RingWrites::Mapped`] before the first.
     pub fn ring_writes(&self) -> RingWrites {
         self.maps.rings.writes()
+    }
+
+    /// Writes the first ops of a list, where they go into one map.
+    pub fn apply_run(&mut self, ops: &[Op]) -> Run {
+        runs::apply_run(self, ops)
     }
 
     /// Writes one op to its map.

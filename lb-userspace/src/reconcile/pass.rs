@@ -1,6 +1,8 @@
 //! One application of a difference: op after op, stopping where a later write would rely on one that failed.
 
-use crate::dataplane::Dataplane;
+use std::ops::Range;
+
+use crate::dataplane::{Dataplane, Run};
 use crate::state::{Image, Op};
 
 use super::fold::fold;
@@ -48,7 +50,27 @@ impl Applied {
 /// difference is what makes it safe, so nothing may overtake a write.
 pub(super) fn apply(dataplane: &mut Dataplane, ops: &[Op]) -> Applied {
     let mut applied = Applied::default();
-    for (index, op) in ops.iter().enumerate() {
+    let mut begun = 0;
+    while let Some(rest) = ops.get(begun..).filter(|rest| !rest.is_empty()) {
+        begun += match dataplane.apply_run(rest) {
+            Run::Written(count) => {
+                applied.done.extend(begun..begun + count);
+                count
+            }
+            Run::Singly(count) => {
+                apply_singly(dataplane, ops, begun..begun + count, &mut applied);
+                if applied.ended == Ended::AtFailure {
+                    break;
+                }
+                count
+            }
+        };
+    }
+    applied
+}
+
+fn apply_singly(dataplane: &mut Dataplane, ops: &[Op], these: Range<usize>, applied: &mut Applied) {
+    for (index, op) in ops.iter().enumerate().take(these.end).skip(these.start) {
         let Err(error) = dataplane.apply(op) else {
             applied.done.push(index);
             continue;
@@ -57,10 +79,9 @@ pub(super) fn apply(dataplane: &mut Dataplane, ops: &[Op]) -> Applied {
         if !is_about_a_device(op) {
             applied.ended = Ended::AtFailure;
             applied.left = ops.len() - index - 1;
-            break;
+            return;
         }
     }
-    applied
 }
 
 const fn is_about_a_device(op: &Op) -> bool {

@@ -13,7 +13,7 @@ use lb_common::limits::{MAX_RING_SIZE, MAX_SNAT_ADDRESSES, NAME_BYTES};
 use lb_common::names;
 use lb_common::net::map_v4;
 use lb_common::reason::{PassReason, REASON_SLOTS};
-use lb_userspace::dataplane::{Dataplane, DataplaneError, RingWrites};
+use lb_userspace::dataplane::{Dataplane, DataplaneError, RingWrites, Run};
 use lb_userspace::state::{Image, Op};
 use xlb_tests::process::wait_until;
 use xlb_tests::require;
@@ -188,6 +188,70 @@ fn an_image_written_is_the_image_read_also_by_the_next_agent() -> Result<()> {
         apply_all(&stage, &mut next, &removals(&image))?;
     }
     assert_eq!(next.read_image()?, Image::default());
+    Ok(())
+}
+
+/// Writes ops by runs where there are any. Returns the sizes of those that went in one call.
+fn apply_by_runs(dataplane: &mut Dataplane, ops: &[Op]) -> Result<Vec<usize>> {
+    let (mut begun, mut runs) = (0, Vec::new());
+    while begun < ops.len() {
+        match dataplane.apply_run(&ops[begun..]) {
+            Run::Written(count) => {
+                runs.push(count);
+                begun += count;
+            }
+            Run::Singly(count) => {
+                for op in &ops[begun..begun + count] {
+                    dataplane.apply(op)?;
+                }
+                begun += count;
+            }
+        }
+    }
+    Ok(runs)
+}
+
+#[test]
+fn runs_of_writes_give_the_same_image_and_end_where_the_map_changes() -> Result<()> {
+    require!("ip");
+    let stage = Stage::new()?;
+    let (mut dataplane, _) = stage.open()?;
+    let mut image = full_image(stage.ifindex("x0")?);
+    image
+        .names
+        .extend((1..=50).map(|id| name_of(name_kind::BACKEND, id, format!("web/{id}").as_bytes())));
+    let mut ops = writes(&image);
+    // More than one call takes, the same again and again: the map has room for few.
+    let names: Vec<Op> = image.names.iter().map(|(key, name)| Op::NameSet(*key, *name)).collect();
+    ops.extend(names.iter().cycle().take(5_000).cloned());
+    let runs = stage.namespace.enter(|| apply_by_runs(&mut dataplane, &ops))??;
+    ensure!(dataplane.read_image()? == image, "what is read is not what was written");
+    // Backends, services, names; what stands alone, and every other map, goes singly.
+    assert_eq!(runs, [2, 2, 4_096, 51 + 5_000 - 4_096]);
+    Ok(())
+}
+
+#[test]
+fn a_run_with_a_write_that_the_kernel_refuses_names_that_write() -> Result<()> {
+    require!("ip");
+    let stage = Stage::new()?;
+    let (mut dataplane, _) = stage.open()?;
+    let set = |id| Op::BackendSet {
+        id,
+        value: Backend {
+            service_id: id,
+            ..Backend::default()
+        },
+    };
+    // The map has one entry more than ids, for id 0.
+    let past = LIMITS.backends + 1;
+    let ops = [set(1), set(past), set(2)];
+    assert_eq!(dataplane.apply_run(&ops), Run::Singly(3));
+    dataplane.apply(&ops[0])?;
+    let refused = dataplane.apply(&ops[1]);
+    ensure!(matches!(refused, Err(DataplaneError::OutOfRange { .. })), "{refused:?}");
+    let written = dataplane.read_image()?.backends;
+    ensure!(written.keys().eq([&1]), "{written:?}");
     Ok(())
 }
 

@@ -65,7 +65,8 @@ impl<V: Pod + PartialEq> Entries<V> {
         if values.is_empty() {
             return Ok(());
         }
-        match batch::update(self.fd.as_fd(), first, values) {
+        let keys: Vec<u32> = (first..).take(values.len()).collect();
+        match batch::update(self.fd.as_fd(), &keys, values) {
             Ok(written) if written as usize == values.len() => Ok(()),
             // Short, or a kernel without batches for arrays (before 5.6): one by one.
             Ok(_) => self.write_singly(first, values),
@@ -83,7 +84,7 @@ impl<V: Pod + PartialEq> Entries<V> {
     }
 
     /// Its descriptor.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::dataplane) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 

@@ -1,23 +1,37 @@
 //! A hash map: entries by key.
 
-use aya::maps::{HashMap, MapData};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use aya::maps::{HashMap, Map, MapData};
 use bytemuck::Pod;
 
-use super::{Raw, failed, is_absent, typed};
+use super::{Raw, descriptor, failed, is_absent, typed};
 use crate::dataplane::error::DataplaneError;
 
 /// A hash map.
 pub(in crate::dataplane) struct Table<K: Pod, V: Pod> {
     name: &'static str,
     map: HashMap<MapData, Raw<K>, Raw<V>>,
+    /// aya's map keeps its descriptor to itself; batches need one.
+    fd: OwnedFd,
 }
 
 impl<K: Pod, V: Pod> Table<K, V> {
     pub(super) fn take(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<Self, DataplaneError> {
+        let fd = descriptor(ebpf, name, |map| match map {
+            Map::HashMap(data) | Map::LruHashMap(data) => Some(data),
+            _ => None,
+        })?;
         Ok(Self {
             name,
             map: typed(ebpf, name)?,
+            fd,
         })
+    }
+
+    /// Its descriptor.
+    pub(in crate::dataplane) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Writes one entry.
