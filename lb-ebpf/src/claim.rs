@@ -126,34 +126,42 @@ fn claim_snat<F: Rewrite, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work
     if count == 0 || count > MAX_SNAT_ADDRESSES || settings.snat_port_min > settings.snat_port_max {
         return Err(DropReason::NoSnatAddress);
     }
-    let is_large = settings.snat_port_max.wrapping_sub(settings.snat_port_min) as u32 >= SNAT_LARGE_RANGE;
-    let mut outcome = BUSY;
-    let mut winner = 0_u32;
-    let mut oldest = BUSY;
+    let ports = (settings.snat_port_max.wrapping_sub(settings.snat_port_min) as u32).wrapping_add(1);
+    // What the turns share stands in the scratch: on the stack it would lie under everything that a claim calls.
+    work.crowded_probes = if ports > SNAT_LARGE_RANGE {
+        SNAT_CROWDED_PROBES
+    } else {
+        SNAT_PROBES
+    };
+    work.outcome = BUSY;
+    work.winner = 0;
+    work.winners = BUSY;
     work.closed_lately = 0;
     tables.repeat(SNAT_PROBES, &mut |k| {
         if !candidate::<F, T>(tables, work, k) {
             return ControlFlow::Break(());
         }
-        outcome = try_claim::<F, T>(tables, work, if k == 0 { FIRST } else { oldest });
+        let oldest = if k == 0 { FIRST } else { work.winners };
+        let outcome = try_claim::<F, T>(tables, work, oldest);
         if outcome == CLAIMED || outcome == FULL {
             return ControlFlow::Break(());
         }
-        if outcome > oldest {
-            (oldest, winner) = (outcome, k);
+        if outcome > work.winners {
+            (work.winners, work.winner) = (outcome, k);
         }
-        let is_crowded = k.wrapping_add(1) == SNAT_CROWDED_PROBES && work.closed_lately >= SNAT_CROWDED_PROBES;
-        if is_large && is_crowded && oldest >= CLOSING {
+        let tried = k.wrapping_add(1);
+        if tried == work.crowded_probes && work.closed_lately >= tried && work.winners >= CLOSING {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     });
-    match outcome {
+    match work.outcome {
         CLAIMED => return Ok(()),
         FULL => return Err(DropReason::HalfTableFull),
         _ => {}
     }
-    if oldest < HALF || !candidate::<F, T>(tables, work, winner) || !take_over::<F, T>(tables, work) {
+    let oldest = work.winners;
+    if oldest < HALF || !candidate::<F, T>(tables, work, work.winner) || !take_over::<F, T>(tables, work) {
         return Err(DropReason::SnatExhausted);
     }
     if oldest >= CLOSING && oldest.wrapping_sub(CLOSING) < tables.hz().wrapping_mul(TIME_WAIT_S) as u64 {

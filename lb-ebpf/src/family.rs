@@ -74,7 +74,7 @@ pub trait Family: Sized {
     /// An item of the sweep queue.
     fn sweep_item(key: Self::Key, conn_id: u64) -> Self::SweepItem;
     /// Key and connection id of an item.
-    fn sweep_parts(item: &Self::SweepItem) -> (Self::Key, u64);
+    fn sweep_parts(item: &Self::SweepItem, key: &mut Self::Key) -> u64;
 
     /// Offset and size of this family's ring.
     fn ring(service: &Service) -> (u32, u32);
@@ -221,8 +221,9 @@ macro_rules! flow_tables {
         }
 
         #[inline(always)]
-        fn sweep_parts(item: &$item) -> ($key, u64) {
-            (item.key, item.conn_id)
+        fn sweep_parts(item: &$item, key: &mut $key) -> u64 {
+            *key = item.key;
+            item.conn_id
         }
     };
 }

@@ -44,20 +44,41 @@ pub fn moved_in<P: Packet>(packet: &P) -> Option<Moved> {
 /// Looks at up to `times` connections, reclaims those that have expired, and has the others follow what `moved`.
 #[inline(always)]
 pub fn sweep<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, times: u32, moved: Option<Moved>) {
-    tables.repeat(times, &mut |_| {
-        if !tables.sweep_pop(&mut work.item) {
-            return ControlFlow::Break(());
-        }
-        let (key, conn_id) = F::sweep_parts(&work.item);
-        work.owner_key = key;
-        if reclaim_expired::<F, T>(tables, work, conn_id) == Err(ReclaimError::Alive) {
+    tables.repeat(times, &mut |_| match next::<F, T>(tables, work) {
+        Next::None => ControlFlow::Break(()),
+        Next::Reclaimed => ControlFlow::Continue(()),
+        Next::Stays(conn_id) => {
             if let Some(moved) = &moved {
                 follow::<F, T>(tables, work, conn_id, moved);
             }
             let _ = tables.sweep_push(&work.item);
+            ControlFlow::Continue(())
         }
-        ControlFlow::Continue(())
     });
+}
+
+/// What came of the next connection in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// There is none.
+    None,
+    /// It had expired.
+    Reclaimed,
+    /// It stays, with this id; `work.item` is to go back into the queue.
+    Stays(u64),
+}
+
+#[inline(always)]
+fn next<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) -> Next {
+    if !tables.sweep_pop(&mut work.item) {
+        return Next::None;
+    }
+    let conn_id = F::sweep_parts(&work.item, &mut work.owner_key);
+    if reclaim_expired::<F, T>(tables, work, conn_id) == Err(ReclaimError::Alive) {
+        Next::Stays(conn_id)
+    } else {
+        Next::Reclaimed
+    }
 }
 
 /// Both entries of the connection under `work.owner_key`: replies to the old MAC go to the new one.
@@ -90,5 +111,13 @@ fn follow_entry<F: Family>(entry: Entry<F>, tag: u32, flow: &mut Flow<F::Addr>, 
 /// Frees what it can before one more try of an insert.
 #[inline(never)]
 pub fn make_room<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>) {
-    sweep::<F, T>(tables, work, MAKE_ROOM_LOOKS, None);
+    // Not `sweep`: following a neighbour takes more stack than is left where a packet makes room.
+    tables.repeat(MAKE_ROOM_LOOKS, &mut |_| match next::<F, T>(tables, work) {
+        Next::None => ControlFlow::Break(()),
+        Next::Reclaimed => ControlFlow::Continue(()),
+        Next::Stays(_) => {
+            let _ = tables.sweep_push(&work.item);
+            ControlFlow::Continue(())
+        }
+    });
 }

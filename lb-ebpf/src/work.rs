@@ -48,6 +48,12 @@ pub struct Work<F: Family> {
     pub outcome: u64,
     /// Likewise: the best outcome before it.
     pub oldest: u64,
+    /// Likewise: the best outcome of all tries so far.
+    pub winners: u64,
+    /// Likewise: the try it is of.
+    pub winner: u32,
+    /// Likewise: after how many tries the search ends if each met a tuple that closed lately.
+    pub crowded_probes: u32,
     /// Of the tuples tried, those whose owner's backend closed or reset less than half of `closing` ago.
     pub closed_lately: u32,
 }

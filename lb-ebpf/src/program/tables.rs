@@ -5,7 +5,7 @@ use core::{ffi::c_void, ops::ControlFlow, ptr::from_mut};
 use aya_ebpf::{
     Global,
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_loop},
+    helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_loop, bpf_map_pop_elem},
 };
 use lb_common::{
     abi::{
@@ -203,13 +203,10 @@ macro_rules! flow_tables {
 
             #[inline(always)]
             fn sweep_pop(&self, item: &mut $item) -> bool {
-                match $sweep.pop() {
-                    Ok(Some(next)) => {
-                        *item = next;
-                        true
-                    }
-                    _ => false,
-                }
+                let queue = (&raw const $sweep).cast_mut().cast();
+                // SAFETY: the address of a map's definition is what the loader turns into the map, whose values are of the
+                // item's type. Not aya's method: it takes the item by way of the stack.
+                unsafe { bpf_map_pop_elem(queue, from_mut(item).cast()) == 0 }
             }
         }
     };
