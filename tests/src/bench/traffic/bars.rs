@@ -15,6 +15,15 @@ pub(super) fn bars(report: &Report) -> Vec<Bar> {
             }
         }
     }
+    // How far ahead of the proxies anything could be here that forwards packets.
+    for group in connections_and_requests(Offloads::AtPeers) {
+        push(
+            &mut bars,
+            format!("direct's {group}, in those of the better proxy"),
+            better_proxy(|proxy| paired(report, group, Way::Direct.name(), proxy.name())),
+            Limit::Unjudged,
+        );
+    }
     for hook in Hook::ALL {
         push(
             &mut bars,
@@ -29,15 +38,11 @@ pub(super) fn bars(report: &Report) -> Vec<Bar> {
 /// Full_nat's rate of a group against those of others.
 fn rates(report: &Report, offloads: Offloads, hook: Hook, group: &str, bars: &mut Vec<Bar>) {
     let to = |other: Way| paired(report, group, Way::FullNat(hook).name(), other.name());
-    let better_proxy = match (to(Way::Haproxy), to(Way::NginxStream)) {
-        (Some(haproxy), Some(nginx)) => Some(haproxy.min(nginx)),
-        _ => None,
-    };
     let redirect = Way::BareRedirect(hook);
     for (other, value, limit) in [
         ("direct", to(Way::Direct), Limit::AtLeast(0.97)),
         ("nftables", to(Way::Nftables), Limit::AtLeast(1.10)),
-        ("the better proxy", better_proxy, Limit::AtLeast(1.5)),
+        ("the better proxy", better_proxy(to), Limit::AtLeast(1.5)),
         (redirect.name(), to(redirect), Limit::Unjudged),
     ] {
         let limit = match offloads {
@@ -51,6 +56,11 @@ fn rates(report: &Report, offloads: Offloads, hook: Hook, group: &str, bars: &mu
             limit,
         );
     }
+}
+
+/// A rate in those of the proxy that leaves it less.
+fn better_proxy(to: impl Fn(Way) -> Option<f64>) -> Option<f64> {
+    Some(to(Way::Haproxy)?.min(to(Way::NginxStream)?))
 }
 
 fn push(bars: &mut Vec<Bar>, name: String, value: Option<f64>, limit: Limit) {
