@@ -115,11 +115,9 @@ fn unattached<T: Tables>(tables: &T) -> PassReason {
 #[inline(always)]
 pub fn ingress_again<P: Packet, T: Tables>(packet: &P, tables: &T) -> Option<Ingress> {
     let ifindex = packet.ingress_ifindex();
-    Some(side_of(
-        ifindex,
-        tables.iface(ifindex)?,
-        packet.get::<Eth>(Offset::START)?,
-    ))
+    // The agent may have given the slot to another interface since.
+    let iface = tables.iface(ifindex).filter(|iface| iface.ifindex == ifindex)?;
+    Some(side_of(ifindex, iface, packet.get::<Eth>(Offset::START)?))
 }
 
 #[inline(always)]

@@ -94,8 +94,8 @@ where
     None
 }
 
-/// [`prepare`] of a packet of which the fast path found that it is for us, plain and sound. `None` for what cannot be:
-/// the frame has not changed since.
+/// [`prepare`] of a packet of which the fast path found that it is for us, plain and sound. `None` where the interface's entry
+/// has gone since; the frame is what it was.
 #[inline(always)]
 pub fn prepare_plain<F, P, T>(packet: &P, tables: &T, work: &mut Work<F>) -> Option<()>
 where

@@ -270,3 +270,19 @@ proptest! {
         prop_assert!(is_sound(&syn));
     }
 }
+
+#[test]
+fn an_interfaces_entry_says_whether_the_program_is_configured() {
+    let syn = || tcp((CLIENT, 40000), (VIP, 80), SYN, 1000, 0);
+    let mut host = Host::full_nat();
+    host.iface.abi_version += 1;
+    let other_abi = host.run(&mut syn()).outcome();
+    assert_eq!(other_abi, Outcome::Pass(PassReason::NotConfigured.index()));
+    let mut host = Host::full_nat();
+    host.iface.ifindex += 1;
+    let unknown = host.run(&mut syn()).outcome();
+    assert_eq!(unknown, Outcome::Pass(PassReason::UnknownInterface.index()));
+    host.settings.abi_version = 0;
+    let nothing_yet = host.run(&mut syn()).outcome();
+    assert_eq!(nothing_yet, Outcome::Pass(PassReason::NotConfigured.index()));
+}

@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::reason::DropReason;
+use lb_common::reason::{DropReason, PassReason};
 use lb_ebpf::{
     family::{V4, V6},
     fast::{Fast, Known, fast},
@@ -125,10 +125,12 @@ where
     Maps: FlowTables<F> + HasWork<F>,
 {
     let packet = XdpPacket::new(ctx);
-    let prepared = HasWork::<F>::work(&Maps).and_then(|work| prepare_plain::<F, _, _>(&packet, &Maps, work));
-    match prepared {
+    let Some(work) = HasWork::<F>::work(&Maps) else {
+        return exit::exit(&packet, Verdict::drop(DropReason::MapInconsistent));
+    };
+    match prepare_plain::<F, _, _>(&packet, &Maps, work) {
         Some(()) => PREPARED,
-        None => exit::exit(&packet, Verdict::drop(DropReason::MapInconsistent)),
+        None => exit::exit(&packet, Verdict::pass(PassReason::UnknownInterface)),
     }
 }
 

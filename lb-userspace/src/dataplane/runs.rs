@@ -53,7 +53,8 @@ fn write<K: Pod, V: Pod>(map: BorrowedFd<'_>, ops: &[Op], entry: impl Fn(&Op) ->
     }
     match batch::update(map, &keys, &values) {
         Ok(written) if written as usize == keys.len() => Run::Written(keys.len()),
-        // Short, an entry that the kernel refuses, or a kernel without batches (before 5.6).
+        // Written again one by one, to name the op that fails. (Should an earlier one fail then, the entries behind it stay
+        // until the next start reads the maps.) Short, an entry that the kernel refuses, or a kernel without batches (before 5.6).
         Ok(_) | Err(_) => Run::Singly(keys.len()),
     }
 }

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lb_common::abi::{NameKey, backend_state, name_kind};
+use lb_common::abi::backend_state;
 
 use super::writer::Writer;
-use crate::state::{Image, names};
+use crate::state::Image;
 use crate::view::Timestamp;
 
 /// States in the order of their worth to a reader.
@@ -60,13 +60,15 @@ impl Writer {
     ) {
         self.note_since(old, image);
         let changes = Changes::between(old, image);
+        // The config's names: those in the map are cut.
+        let services: HashMap<u32, String> = if changes.services.is_empty() {
+            HashMap::new()
+        } else {
+            let ids = self.chores.service_ids();
+            ids.iter().map(|(name, id)| (*id, name.clone())).collect()
+        };
         for (id, by_state) in &changes.services {
-            let key = NameKey {
-                kind: name_kind::SERVICE,
-                id: *id,
-            };
-            let name = image.names.get(&key).map(names::to_text);
-            let object = name.as_deref().unwrap_or("service");
+            let object = services.get(id).map_or("service", String::as_str);
             tracing::info!(object, id, old = "absent", new = counted(by_state), cause, "service");
         }
         let names = self.chores.names();

@@ -151,6 +151,7 @@ impl Writer {
             stale: Stale {
                 outputs: Freshness::Stale,
                 snapshot: Freshness::Stale,
+                index: Freshness::Stale,
                 ..Stale::default()
             },
         };
@@ -161,7 +162,10 @@ impl Writer {
         if let Err(error @ ApplyError::Compile(_)) = writer.bring_up_to_date(now, "start") {
             return Err(error);
         }
-        writer.reindex();
+        // With many names it was done while the maps were written.
+        if writer.stale.index == Freshness::Stale {
+            writer.reindex();
+        }
         writer.keep_spare();
         writer.ports.adopt(&writer.dataplane);
         writer.sync_ports(now);

@@ -5,7 +5,9 @@
 //! 2. an endpoint names a service that is there;
 //! 3. as many SNAT addresses are there as the settings say, known as ours with all their ports;
 //! 4. the bitmap has the bits of every endpoint;
-//! 5. a backend's way out is in the device map.
+//! 5. a backend's way out is in the device map;
+//! 6. where an interface has its entry, everything that a packet on it can be led to has been written: the entry tells the
+//!    program that it is configured.
 //!
 //! So what is pointed at comes before what points at it, and goes after it. A backend that drains leaves the ring before
 //! its state says so; one that is down says so first. `xlb_ours` and `xlb_addrs` are first widened, at the end narrowed.

@@ -71,9 +71,9 @@ pub fn build(seed: u32, size: u32, members: &[RingMember]) -> Vec<u32> {
 pub(super) fn build_all(keys: &[&RingKey]) -> Vec<Vec<u32>> {
     let slots: u64 = keys.iter().map(|key| u64::from(key.size)).sum();
     let worth = usize::try_from(slots / SLOTS_OF_A_THREAD).unwrap_or(usize::MAX);
-    spread::over(worth.min(spread::cpus()), keys, |key| {
-        build(key.seed, key.size, &key.members)
-    })
+    // How many CPUs there are is asked of the system, and most changes touch a ring or two.
+    let threads = if worth > 1 { worth.min(spread::cpus()) } else { 1 };
+    spread::over(threads, keys, |key| build(key.seed, key.size, &key.members))
 }
 
 fn keyed(seed: u32, member: &RingMember) -> Member {

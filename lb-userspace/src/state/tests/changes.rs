@@ -245,6 +245,22 @@ fn a_drained_backend_leaves_the_ring_before_its_state_changes_and_a_dead_one_aft
 }
 
 #[test]
+fn an_interfaces_entry_is_written_after_everything_else() {
+    let mut world = World::new(TWO);
+    world.set_health("web", "a", HealthState::Up);
+    let ops = world.step();
+    let first = ops
+        .iter()
+        .position(|op| matches!(op, Op::IfaceSet(_)))
+        .expect("an interface");
+    assert!(ops.iter().any(|op| matches!(op, Op::EndpointSet(..))), "{ops:?}");
+    assert!(
+        ops.iter().skip(first).all(|op| matches!(op, Op::IfaceSet(_))),
+        "{ops:?}"
+    );
+}
+
+#[test]
 fn a_services_generation_counts_its_changes_only() {
     let mut world = World::new(TWO);
     world.step();

@@ -126,9 +126,11 @@ pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
     let nginx = Nginx::start(&topology.room, server, "server", SERVER_PORT)?;
     fs::write(nginx.files().join("blob"), vec![0_u8; (BLOB_MEGABYTES as usize) << 20]).context("write the blob")?;
 
+    let mut rates = Vec::new();
     for round in 0..lengths.rounds {
         // Of this round: at the rate of a better minute, the rows would show how a full machine queues.
-        let rate = directs_requests(&topology, lengths.run)? * FIXED_RATE;
+        let rate = directs_requests(&topology, lengths)? * FIXED_RATE;
+        rates.push(format!("{rate:.0}"));
         for at in order(round, courses.len()) {
             let Some(course) = courses.get_mut(at) else { continue };
             let name = course.name();
@@ -142,16 +144,28 @@ pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
         "client, balancer and server in a line; the server's congestion control: {}",
         network::congestion_control(&topology)?
     ));
+    report.conditions.push(format!(
+        "latency at these requests a second, round by round: {}",
+        rates.join(", ")
+    ));
     report.rows = rows(&courses);
     report.bars = bars::bars(&report);
     Ok(report)
 }
 
 /// What direct carries at this moment, in requests a second.
-fn directs_requests(topology: &Topology, time: Duration) -> Result<f64> {
+fn directs_requests(topology: &Topology, lengths: Lengths) -> Result<f64> {
     Offloads::AtPeers.set(topology)?;
     let running = Running::start(topology, Way::Direct)?;
-    Ok(requests(topology, &running, time)?.0)
+    warm_up(topology, &running, lengths)?;
+    Ok(requests(topology, &running, lengths.run)?.0)
+}
+
+fn warm_up(topology: &Topology, running: &Running, lengths: Lengths) -> Result<()> {
+    if !lengths.warm_up.is_zero() {
+        requests(topology, running, lengths.warm_up)?;
+    }
+    Ok(())
 }
 
 fn courses(asked: &Groups) -> Result<Vec<Course>> {
@@ -218,9 +232,7 @@ fn rows(courses: &[Course]) -> Vec<Row> {
 fn measure(topology: &Topology, course: &Course, lengths: Lengths, rate: f64) -> Result<Vec<f64>> {
     course.offloads.set(topology)?;
     let running = Running::start(topology, course.way)?;
-    if !lengths.warm_up.is_zero() {
-        requests(topology, &running, lengths.warm_up)?;
-    }
+    warm_up(topology, &running, lengths)?;
     let one_each = ["-H", "Connection: close"];
     let connections = wrk(topology, &running, "/", KEPT, lengths.run, &one_each)?.per_second;
     let (requests, cpu) = requests(topology, &running, lengths.run)?;
