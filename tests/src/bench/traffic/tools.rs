@@ -76,7 +76,10 @@ pub(super) fn latency(
     time: Duration,
     per_second: f64,
 ) -> Result<[f64; 3]> {
-    let record = topology.room.file("h2load.tsv");
+    // Not beside the agent's config: it watches that directory, and would wake for each line of the record.
+    let directory = topology.room.file("h2load");
+    fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    let record = directory.join("record.tsv");
     let _ = fs::remove_file(&record);
     let per_client = (per_second / f64::from(connections)).max(1.0);
     let mut command: Command = topology.client.command("timeout");
