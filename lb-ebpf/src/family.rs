@@ -73,7 +73,7 @@ pub trait Family: Sized {
     fn pack_into(flow: &Flow<Self::Addr>, value: &mut Self::Value);
     /// An item of the sweep queue.
     fn sweep_item(key: Self::Key, conn_id: u64) -> Self::SweepItem;
-    /// Key and connection id of an item.
+    /// Writes the key of an item to `key`, and returns its connection id.
     fn sweep_parts(item: &Self::SweepItem, key: &mut Self::Key) -> u64;
 
     /// Offset and size of this family's ring.

@@ -7,7 +7,8 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Settings {
-    /// [`super::ABI_VERSION`] of the agent that wrote it. The program asks it of frames from interfaces without an entry, else [`super::Iface::abi_version`].
+    /// [`super::ABI_VERSION`] of the agent that wrote it. The program asks it of frames from interfaces without an entry,
+    /// else [`super::Iface::abi_version`].
     pub abi_version: u32,
     /// Seed of the flow hash; the same on every node of a fleet.
     pub hash_seed: u32,

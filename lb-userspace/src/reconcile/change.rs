@@ -17,10 +17,10 @@ use crate::config::Panic;
 use crate::state::{self, CompileError, Family, Image, Inputs, Op};
 use crate::view::{Timestamp, WarningView};
 
-pub(super) type AllDown = BTreeMap<(String, Family), Panic>;
 /// Of fewer new names none waits for an index long enough that a thread is worth its start.
 const MANY_NAMES: usize = 4_096;
 
+pub(super) type AllDown = BTreeMap<(String, Family), Panic>;
 type AllDownSince = BTreeMap<(String, Family), (Panic, Timestamp)>;
 
 impl Writer {

@@ -45,7 +45,7 @@ pub(super) static AGENT: Section = Section {
             "xdp_mode",
             Kind::Word(&["native", "auto", "generic"]),
             r#"`"native"`"#,
-            "`native`: by the driver, or not at all. `auto`: by the driver where it can, else generic (slow; status says so). `generic`: always generic.",
+            "`native`: by the driver, or not at all. `auto`: by the driver where it can, else generic (on a NIC far slower; status says so). `generic`: always generic.",
         ),
         key(
             "tx",
