@@ -55,11 +55,11 @@ pub fn miss<F: Rewrite + Resets, P: Packet, T: Tables + FlowTables<F>>(
     if facts.src_port == 0 || facts.dst_port == 0 {
         return Verdict::drop(DropReason::PortZero);
     }
-    match tables.endpoint(&F::endpoint_key(facts.dst, facts.dst_port, facts.protocol)) {
-        Some(endpoint) if endpoint.kind == endpoint_kind::SERVICE => {
-            for_service::<F, P, T>(packet, tables, settings, work, endpoint.service_id)
-        }
-        _ => nobodys::<F, T>(tables, settings, facts),
+    let endpoint = tables.endpoint(&F::endpoint_key(facts.dst, facts.dst_port, facts.protocol));
+    if endpoint.kind == endpoint_kind::SERVICE {
+        for_service::<F, P, T>(packet, tables, settings, work, endpoint.service_id)
+    } else {
+        nobodys::<F, T>(tables, settings, facts)
     }
 }
 
@@ -75,7 +75,7 @@ fn nobodys<F: Family, T: Tables>(tables: &T, settings: &Settings, facts: &Facts<
         return Verdict::pass(PassReason::OtherPort);
     }
     let source = tables.endpoint(&F::endpoint_key(facts.src, facts.src_port, facts.protocol));
-    if source.is_some_and(|endpoint| endpoint.kind == endpoint_kind::GATEWAY_BACKEND) {
+    if source.kind == endpoint_kind::GATEWAY_BACKEND {
         return Verdict::drop(DropReason::GatewayNoFlow);
     }
     Verdict::pass(PassReason::NotOurs)
@@ -94,7 +94,7 @@ fn is_our_own<F: Family, T: Tables>(tables: &T, settings: &Settings, facts: &Fac
         return false;
     }
     let endpoint = tables.endpoint(&F::endpoint_key(facts.src, facts.src_port, facts.protocol));
-    endpoint.is_some_and(|endpoint| endpoint.kind == endpoint_kind::SERVICE)
+    endpoint.kind == endpoint_kind::SERVICE
         || (is_snat_port(settings, facts.src_port) && tables.roles(&F::addr_key(facts.src)) & role::SNAT != 0)
 }
 

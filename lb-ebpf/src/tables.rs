@@ -28,8 +28,9 @@ pub trait Tables {
     fn iface(&self, ifindex: u32) -> Option<&Iface>;
     /// `xlb_ours`.
     fn ours(&self, bit: OursBit) -> bool;
-    /// `xlb_endpoints`.
-    fn endpoint(&self, key: &EndpointKey) -> Option<Endpoint>;
+    /// `xlb_endpoints`; of kind 0 where there is none. No `Option` of a copy: where paths meet, some compilers let the
+    /// program read the copy that was not made, and the verifier refuses that.
+    fn endpoint(&self, key: &EndpointKey) -> Endpoint;
     /// `xlb_addrs`: role bits, 0 for an unknown address.
     fn roles(&self, key: &AddrKey) -> u32;
     /// `xlb_services`.

@@ -196,17 +196,20 @@ impl Tables for Host {
             || bit == hash::ours_address(snat)
             || snat_blocks.into_iter().any(|block| block == bit.block)
     }
-    fn endpoint(&self, key: &EndpointKey) -> Option<Endpoint> {
+    fn endpoint(&self, key: &EndpointKey) -> Endpoint {
         let service = EndpointKey {
             address: map_v4(VIP),
             port: 80,
             protocol: self.service.protocol,
             reserved: 0,
         };
-        (*key == service).then_some(Endpoint {
+        if *key != service {
+            return Endpoint::default();
+        }
+        Endpoint {
             service_id: 1,
             kind: endpoint_kind::SERVICE,
-        })
+        }
     }
     fn roles(&self, key: &AddrKey) -> u32 {
         use lb_common::abi::role;

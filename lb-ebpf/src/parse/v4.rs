@@ -157,11 +157,7 @@ pub fn first_fragment<F: Family, T: Tables>(
     (dst, dst_port): (F::Addr, u16),
     protocol: u8,
 ) -> Verdict {
-    let kind = |addr, port| {
-        tables
-            .endpoint(&F::endpoint_key(addr, port, protocol))
-            .map_or(0, |endpoint| endpoint.kind)
-    };
+    let kind = |addr, port| tables.endpoint(&F::endpoint_key(addr, port, protocol)).kind;
     if kind(dst, dst_port) == endpoint_kind::SERVICE || kind(src, src_port) == endpoint_kind::GATEWAY_BACKEND {
         Verdict::drop(DropReason::Fragment)
     } else {

@@ -56,9 +56,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn endpoint(&self, key: &EndpointKey) -> Option<Endpoint> {
+    fn endpoint(&self, key: &EndpointKey) -> Endpoint {
         // SAFETY: copied out at once; the agent replaces values whole.
-        unsafe { xlb_endpoints.get(key) }.copied()
+        unsafe { xlb_endpoints.get(key) }.map_or(Endpoint::default(), |endpoint| *endpoint)
     }
 
     #[inline(always)]
