@@ -8,14 +8,16 @@
 
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::unistd::read;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admin::{Admin, Caller};
@@ -30,15 +32,14 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Watches until the process ends.
 pub(super) async fn run(path: PathBuf, admin: Arc<Admin>) {
-    let (sender, mut events) = mpsc::channel(1);
     let mut follower = Follower::new(path, admin);
-    let mut eyes = Eyes::open(&follower.path, &sender);
+    let mut eyes = Eyes::default();
+    eyes.check(&follower.path);
     loop {
-        // The sender is ours, so this ends by an event or by the time.
-        if timeout(POLL, events.recv()).await.is_ok() {
-            settle(&mut events).await;
+        if timeout(POLL, eyes.changed()).await.is_ok() {
+            settle(&mut eyes).await;
         } else {
-            eyes.check(&follower.path, &sender);
+            eyes.check(&follower.path);
             if !follower.moved() {
                 continue;
             }
@@ -48,10 +49,10 @@ pub(super) async fn run(path: PathBuf, admin: Arc<Admin>) {
 }
 
 /// Waits until the writers are done, or have had their time.
-async fn settle(events: &mut mpsc::Receiver<()>) {
+async fn settle(eyes: &mut Eyes) {
     let last = Instant::now() + MOST;
     while Instant::now() < last {
-        let quiet = timeout_at(last.min(Instant::now() + QUIET), events.recv()).await;
+        let quiet = timeout_at(last.min(Instant::now() + QUIET), eyes.changed()).await;
         if quiet.is_err() {
             return;
         }
@@ -135,35 +136,26 @@ impl Follower {
 }
 
 /// The kernel's eyes on the directory.
+#[derive(Default)]
 struct Eyes {
-    watcher: Option<RecommendedWatcher>,
+    watch: Option<AsyncFd<OwnedFd>>,
     directory: Option<(u64, u64)>,
     complained: bool,
 }
 
 impl Eyes {
-    fn open(config: &Path, sender: &mpsc::Sender<()>) -> Self {
-        let mut eyes = Self {
-            watcher: None,
-            directory: None,
-            complained: false,
-        };
-        eyes.check(config, sender);
-        eyes
-    }
-
     /// Watches the directory unless it is watched already; one that was made anew is another.
-    fn check(&mut self, config: &Path, sender: &mpsc::Sender<()>) {
+    fn check(&mut self, config: &Path) {
         let directory = directory_of(config);
         let found = fs::metadata(directory).map(|found| (found.dev(), found.ino())).ok();
-        if found == self.directory && self.watcher.is_some() {
+        if found == self.directory && self.watch.is_some() {
             return;
         }
         self.directory = found;
-        match watch(directory, sender.clone()) {
-            Ok(watcher) => self.watcher = Some(watcher),
+        match watch(directory) {
+            Ok(watch) => self.watch = Some(watch),
             Err(error) => {
-                self.watcher = None;
+                self.watch = None;
                 if !std::mem::replace(&mut self.complained, true) {
                     let cause = format!("{error}; the file is looked at every {} s instead", POLL.as_secs());
                     tracing::warn!(object = %directory.display(), old = "unwatched", new = "unwatched", cause, "config directory");
@@ -171,27 +163,89 @@ impl Eyes {
             }
         }
     }
-}
 
-fn watch(directory: &Path, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        // An error is a lost event (queue overflow): look. A full channel: somebody will look anyway.
-        if event.is_ok_and(|event| !changes(event.kind)) {
-            return;
+    /// Ends when something happened in the directory, and never where it is not watched.
+    async fn changed(&mut self) {
+        let Some(watch) = &self.watch else {
+            return std::future::pending().await;
+        };
+        // What happened to which file does not matter. Should the watch fail, looking at the file is all there is.
+        let mut events = [0; 4096];
+        let taken = watch.async_io(Interest::READABLE, |watch| Ok(read(watch.as_fd(), &mut events)?));
+        if taken.await.is_err() {
+            self.watch = None;
         }
-        let _ = sender.try_send(());
-    })?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
+    }
 }
 
-/// Reading is no change, and our own look must not wake itself.
-fn changes(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+fn watch(directory: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+    // Not MODIFY: a file that is being written is no new one until it is closed, and a neighbour that is written all the
+    // time must not wake us. (The notify crate has no choice of events.)
+    let what = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVE
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        // A file that may be read now.
+        | AddWatchFlags::IN_ATTRIB
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_ONLYDIR;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    inotify.add_watch(directory, what)?;
+    // SAFETY: an OwnedFd's descriptor stays open, and its own, until it is dropped, and AsyncFd owns it.
+    let watch = unsafe { AsyncFd::register_with_interest(OwnedFd::from(inotify), Interest::READABLE) };
+    Ok(watch?)
 }
 
 /// The directory that a file's name stands in.
 pub(super) fn directory_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_wakes_nobody_until_it_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("xlb.toml");
+        let mut eyes = Eyes::default();
+        eyes.check(&config);
+        let mut neighbour = fs::File::create(directory.path().join("neighbour.log")).unwrap();
+        timeout(SOON, eyes.changed()).await.expect("a new file is seen");
+        for _ in 0..100 {
+            neighbour.write_all(b"a line\n").unwrap();
+            neighbour.flush().unwrap();
+        }
+        assert!(timeout(QUIET, eyes.changed()).await.is_err(), "woken by a write");
+        drop(neighbour);
+        timeout(SOON, eyes.changed()).await.expect("its end is seen");
+        fs::rename(directory.path().join("neighbour.log"), &config).unwrap();
+        timeout(SOON, eyes.changed()).await.expect("a rename is seen");
+        fs::remove_file(&config).unwrap();
+        timeout(SOON, eyes.changed()).await.expect("a removal is seen");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_made_anew_is_watched_anew() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("etc");
+        let config = directory.join("xlb.toml");
+        fs::create_dir(&directory).unwrap();
+        let mut eyes = Eyes::default();
+        eyes.check(&config);
+        // Renamed, not removed: so that its inode is not given to the new one.
+        fs::rename(&directory, parent.path().join("etc.old")).unwrap();
+        timeout(SOON, eyes.changed()).await.expect("its going is seen");
+        fs::create_dir(&directory).unwrap();
+        eyes.check(&config);
+        fs::write(&config, "").unwrap();
+        timeout(SOON, eyes.changed()).await.expect("the new one's file is seen");
+    }
 }
