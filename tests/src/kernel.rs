@@ -21,7 +21,7 @@ use lb_userspace::dataplane::uninterrupted;
 
 pub use lab::{Lab, pin_to_cpu};
 pub use maps::{Entry, Key, Maps, Side, Wire};
-pub(crate) use maps::{clear, typed};
+pub(crate) use maps::{clear, typed, wear};
 pub use rig::{Loaded, Mismatch, Rig, Sent};
 pub use talk::{BACKEND_ISN, CLIENT_ISN, Talk, ends};
 

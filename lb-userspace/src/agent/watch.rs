@@ -36,15 +36,14 @@ pub(super) async fn run(path: PathBuf, admin: Arc<Admin>) {
     let mut eyes = Eyes::default();
     eyes.check(&follower.path);
     loop {
-        if timeout(POLL, eyes.changed()).await.is_ok() {
+        let woken = timeout(POLL, eyes.changed()).await.is_ok();
+        if woken {
             settle(&mut eyes).await;
-        } else {
-            eyes.check(&follower.path);
-            if !follower.moved() {
-                continue;
-            }
         }
-        follower.look().await;
+        eyes.check(&follower.path);
+        if woken || follower.moved() {
+            follower.look().await;
+        }
     }
 }
 

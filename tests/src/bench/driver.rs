@@ -15,7 +15,7 @@ use lb_common::bench::{FRAME_BYTES, FRAME_WORDS, Frame, VARY4_AT, VARY6_AT, Vary
 use lb_userspace::dataplane::uninterrupted;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::kernel::{Wire, clear, typed, xdp_md};
+use crate::kernel::{Wire, clear, typed, wear, xdp_md};
 use crate::model::sample::Family;
 
 /// How many connections and table entries a benchmark has room for.
@@ -340,6 +340,22 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// [`wear`]s the tables beside the established ones.
+    pub(super) fn wear(&mut self, room: Room) -> Result<()> {
+        wear(
+            &mut self.flows4,
+            room.flows4,
+            |words| words,
+            Wire(FlowValue4::default()),
+        )?;
+        wear(
+            &mut self.flows6,
+            room.flows6,
+            |words| words,
+            Wire(FlowValue6::default()),
+        )
     }
 
     /// Empties the tables beside the flow tables.

@@ -94,6 +94,8 @@ pub(super) fn run(effort: Effort, groups: Groups) -> Result<Report> {
         report,
     };
     bench.sizes(connections)?;
+    bench.driver.wear(room)?;
+    bench.kernel.maps.wear(connections * 2)?;
     bench.singles()?;
     for family in FAMILIES {
         bench.handshake(Case { family, service: WEB })?;

@@ -309,6 +309,22 @@ impl Maps {
         Ok(())
     }
 
+    /// [`wear`]s the established tables of this many entries each.
+    pub fn wear(&mut self, entries: u32) -> Result<()> {
+        wear(
+            &mut self.flows4,
+            entries,
+            |words: [u64; 2]| Wire(bytemuck::cast(words)),
+            Wire(FlowValue4::default()),
+        )?;
+        wear(
+            &mut self.flows6,
+            entries,
+            |words: [u64; 5]| Wire(bytemuck::cast(words)),
+            Wire(FlowValue6::default()),
+        )
+    }
+
     /// Deletes one half-open entry.
     pub fn remove_half_open(&mut self, key: &Key) -> Result<()> {
         if let Some(key) = key.to_v4() {
@@ -417,6 +433,20 @@ pub(crate) fn typed<M: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &st
         .take_map(name)
         .with_context(|| format!("map {name} is not in the object"))?;
     M::try_from(map).with_context(|| format!("map {name} has another type or size than lb-common says"))
+}
+
+/// Fills an empty table of this many entries and empties it again, in the order of its buckets: what it gives out next
+/// lies anywhere in it, as in a table that has been in use for a while. A new one gives out neighbours.
+pub(crate) fn wear<K: aya::Pod, V: aya::Pod, const WORDS: usize>(
+    map: &mut HashMap<MapData, K, V>,
+    entries: u32,
+    key: impl Fn([u64; WORDS]) -> K,
+    value: V,
+) -> Result<()> {
+    for number in 0..u64::from(entries) {
+        map.insert(key([number; WORDS]), value, 0)?;
+    }
+    clear(map)
 }
 
 /// Deletes every entry.
