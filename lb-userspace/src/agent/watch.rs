@@ -8,22 +8,21 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::unistd::read;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::{Admin, Caller};
 use super::desired::read_config;
 
-/// A writer that is silent for this long has finished.
+/// A file that nobody has changed for this long is finished.
 const QUIET: Duration = Duration::from_millis(150);
 /// One that never is gets looked at this often.
 const MOST: Duration = Duration::from_secs(2);
@@ -37,25 +36,31 @@ pub(super) async fn run(path: PathBuf, admin: Arc<Admin>) {
     eyes.check(&follower.path);
     loop {
         let woken = timeout(POLL, eyes.changed()).await.is_ok();
-        if woken {
-            settle(&mut eyes).await;
-        }
+        let settled = !(woken || follower.moved()) || settle(&follower.path).await;
         eyes.check(&follower.path);
-        if woken || follower.moved() {
+        if follower.moved() || follower.is_unreadable() {
             follower.look().await;
+        }
+        if !settled {
+            follower.identity = None;
         }
     }
 }
 
-/// Waits until the writers are done, or have had their time.
-async fn settle(eyes: &mut Eyes) {
+/// Waits until the file has been one and the same for a while, as an event says that something happened, not that it is
+/// over. False: its writers have had their time.
+async fn settle(path: &Path) -> bool {
     let last = Instant::now() + MOST;
+    let mut seen = identity(path);
     while Instant::now() < last {
-        let quiet = timeout_at(last.min(Instant::now() + QUIET), eyes.changed()).await;
-        if quiet.is_err() {
-            return;
+        sleep(QUIET).await;
+        let now = identity(path);
+        if now == seen {
+            return true;
         }
+        seen = now;
     }
+    false
 }
 
 /// What the newest look found, where it was not what runs.
@@ -91,7 +96,8 @@ fn identity(path: &Path) -> Option<Identity> {
 impl Follower {
     fn new(path: PathBuf, admin: Arc<Admin>) -> Self {
         Self {
-            identity: identity(&path),
+            // None yet: the file may have changed since the agent read it at its start.
+            identity: None,
             refused: None,
             path,
             admin,
@@ -101,6 +107,11 @@ impl Follower {
     /// Whether the file is another one than at the last look.
     fn moved(&self) -> bool {
         identity(&self.path) != self.identity
+    }
+
+    /// Whether the newest look could not read it; that may end without a change of the file itself.
+    fn is_unreadable(&self) -> bool {
+        matches!(self.refused, Some(Refused::Unreadable(_)))
     }
 
     /// Reloads when the file holds something that neither runs nor was refused already.
@@ -137,7 +148,7 @@ impl Follower {
 /// The kernel's eyes on the directory.
 #[derive(Default)]
 struct Eyes {
-    watch: Option<AsyncFd<OwnedFd>>,
+    watch: Option<AsyncFd<Watch>>,
     directory: Option<(u64, u64)>,
     complained: bool,
 }
@@ -168,18 +179,33 @@ impl Eyes {
         let Some(watch) = &self.watch else {
             return std::future::pending().await;
         };
-        // What happened to which file does not matter. Should the watch fail, looking at the file is all there is.
-        let mut events = [0; 4096];
-        let taken = watch.async_io(Interest::READABLE, |watch| Ok(read(watch.as_fd(), &mut events)?));
-        if taken.await.is_err() {
-            self.watch = None;
+        let gone = AddWatchFlags::IN_IGNORED
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_UNMOUNT;
+        let taken = watch.async_io(Interest::READABLE, |watch| Ok(watch.0.read_events()?));
+        // Which file it was does not matter. A watch that fails, or whose directory is another one now, is made anew.
+        if taken
+            .await
+            .is_ok_and(|events| !events.iter().any(|event| event.mask.intersects(gone)))
+        {
+            return;
         }
+        self.watch = None;
     }
 }
 
-fn watch(directory: &Path) -> io::Result<AsyncFd<OwnedFd>> {
-    // Not MODIFY: a file that is being written is no new one until it is closed, and a neighbour that is written all the
-    // time must not wake us. (The notify crate has no choice of events.)
+/// inotify's descriptor, as tokio wants it.
+struct Watch(Inotify);
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+fn watch(directory: &Path) -> io::Result<AsyncFd<Watch>> {
+    // Not MODIFY: a neighbour that is written all the time must not wake us. (The notify crate has no choice of events.)
     let what = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MOVE
         | AddWatchFlags::IN_CREATE
@@ -191,8 +217,8 @@ fn watch(directory: &Path) -> io::Result<AsyncFd<OwnedFd>> {
         | AddWatchFlags::IN_ONLYDIR;
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     inotify.add_watch(directory, what)?;
-    // SAFETY: an OwnedFd's descriptor stays open, and its own, until it is dropped, and AsyncFd owns it.
-    let watch = unsafe { AsyncFd::register_with_interest(OwnedFd::from(inotify), Interest::READABLE) };
+    // SAFETY: the descriptor stays open, and inotify's, until it is dropped, and AsyncFd owns it.
+    let watch = unsafe { AsyncFd::register_with_interest(Watch(inotify), Interest::READABLE) };
     Ok(watch?)
 }
 
@@ -239,12 +265,59 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let mut eyes = Eyes::default();
         eyes.check(&config);
-        // Renamed, not removed: so that its inode is not given to the new one.
-        fs::rename(&directory, parent.path().join("etc.old")).unwrap();
-        timeout(SOON, eyes.changed()).await.expect("its going is seen");
-        fs::create_dir(&directory).unwrap();
-        eyes.check(&config);
-        fs::write(&config, "").unwrap();
-        timeout(SOON, eyes.changed()).await.expect("the new one's file is seen");
+        // Again and again: a file system may give the new one the inode of the old one.
+        for _ in 0..5 {
+            fs::remove_dir_all(&directory).unwrap();
+            fs::create_dir(&directory).unwrap();
+            timeout(SOON, eyes.changed()).await.expect("its going is seen");
+            eyes.check(&config);
+            fs::write(&config, "").unwrap();
+            timeout(SOON, eyes.changed()).await.expect("the new one's file is seen");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_somebody_still_writes_is_not_settled() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("xlb.toml");
+        let mut file = fs::File::create(&config).unwrap();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let writer = std::thread::spawn(move || {
+            let (mut longest, mut newest) = (Duration::ZERO, std::time::Instant::now());
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                file.write_all(b"# a line\n").unwrap();
+                longest = longest.max(newest.elapsed());
+                newest = std::time::Instant::now();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            longest
+        });
+        let ended = timeout(QUIET * 4, settle(&config)).await;
+        drop(stop);
+        let longest_pause = writer.join().unwrap();
+        // A writer that the machine held up for so long has paused.
+        assert!(
+            ended.is_err() || longest_pause > QUIET / 2,
+            "settled beside a writer that pauses for {longest_pause:?} at most"
+        );
+        assert!(timeout(SOON, settle(&config)).await.unwrap(), "it is finished now");
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_writers_never_end_is_looked_at_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("xlb.toml");
+        // Another file at each look.
+        let turns = async {
+            loop {
+                fs::write(directory.path().join("next"), "").unwrap();
+                fs::rename(directory.path().join("next"), &config).unwrap();
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = turns => {}
+            settled = timeout(SOON, settle(&config)) => settled.map(drop).unwrap(),
+        }
     }
 }
