@@ -71,7 +71,7 @@ fn every_way_to_balance_carries_traffic() -> Result<()> {
     run(Bench::Traffic, Effort::Quick, Groups::All, Some(path.clone()))?;
     let report = Report::read(&path)?;
     ensure!(
-        report.rows.len() == 9 * 7 + 4 * 2,
+        report.rows.len() == 9 * 8 + 4 * 2,
         "{} rows: {report}",
         report.rows.len()
     );
@@ -92,7 +92,7 @@ fn live_frames_arrive_whoever_forwards_them() -> Result<()> {
     let path = directory.path().join("packets.json");
     run(Bench::Packets, Effort::Quick, Groups::All, Some(path.clone()))?;
     let report = Report::read(&path)?;
-    ensure!(report.rows.len() == 6 && report.bars.len() == 2, "{report}");
+    ensure!(report.rows.len() == 6 && report.bars.len() == 3, "{report}");
     Ok(())
 }
 
@@ -119,6 +119,6 @@ fn the_agent_does_what_its_benchmark_times() -> Result<()> {
             .with_context(|| format!("{group}: no row {name}"))?;
         ensure!(row.minimum() > 0.0, "{group}, {name}: {row:?}");
     }
-    ensure!(report.bars.len() == 5, "{report}");
+    ensure!(report.bars.len() == 6, "{report}");
     Ok(())
 }

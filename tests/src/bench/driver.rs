@@ -342,20 +342,15 @@ impl Driver {
         Ok(())
     }
 
-    /// [`wear`]s the tables beside the established ones.
+    /// [`wear`]s the tables beside those of connections.
     pub(super) fn wear(&mut self, room: Room) -> Result<()> {
-        wear(
-            &mut self.flows4,
-            room.flows4,
-            |words| words,
-            Wire(FlowValue4::default()),
-        )?;
-        wear(
-            &mut self.flows6,
-            room.flows6,
-            |words| words,
-            Wire(FlowValue6::default()),
-        )
+        for (map, entries) in [(&mut self.flows4, room.flows4), (&mut self.half4, room.half)] {
+            wear(map, entries, |words| words, Wire(FlowValue4::default()))?;
+        }
+        for (map, entries) in [(&mut self.flows6, room.flows6), (&mut self.half6, room.half)] {
+            wear(map, entries, |words| words, Wire(FlowValue6::default()))?;
+        }
+        Ok(())
     }
 
     /// Empties the tables beside the flow tables.

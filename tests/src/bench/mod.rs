@@ -4,9 +4,11 @@
 //! never because something was slow: bars are printed and judged by `compare` and by people.
 
 mod case;
+mod compare;
 mod control;
 mod driver;
 mod fate;
+mod forwarded;
 mod machine;
 mod packets;
 mod program;
@@ -19,6 +21,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use machine::{Machine, Run};
 
 pub use report::{Bar, Limit, Report, Row, Unit};
 
@@ -38,12 +43,22 @@ pub enum Bench {
 }
 
 /// How long a benchmark may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effort {
     /// Figures to be quoted.
     Full,
     /// Minutes, not a quarter of an hour: shows that everything runs.
     Quick,
+}
+
+impl fmt::Display for Effort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Quick => "quick",
+        })
+    }
 }
 
 /// Which of a benchmark's groups; of `traffic`'s, which ways to balance.
@@ -85,13 +100,16 @@ impl fmt::Display for Groups {
 
 /// Runs a benchmark, prints its table and writes its JSON document.
 pub fn run(bench: Bench, effort: Effort, groups: Groups, json: Option<PathBuf>) -> Result<()> {
-    let report = match bench {
+    // Before the benchmark: it loads the machine, and the sources may change meanwhile.
+    let (machine, now) = (Machine::here(), Run::now(effort, &groups));
+    let mut report = match bench {
         Bench::Program => program::run(effort, groups)?,
         Bench::Packets => packets::run(effort)?,
         Bench::Traffic => traffic::run(effort, &groups)?,
         Bench::Control => control::run(effort, &groups)?,
         Bench::Scale => scale::run(effort, &groups)?,
     };
+    (report.machine, report.run) = (machine, Some(now));
     print!("{report}");
     if let Some(path) = json {
         report.write(&path)?;
@@ -100,7 +118,7 @@ pub fn run(bench: Bench, effort: Effort, groups: Groups, json: Option<PathBuf>) 
     Ok(())
 }
 
-/// Prints the rows of two documents side by side.
+/// Prints the rows and bars of two documents side by side.
 pub fn compare(before: &std::path::Path, after: &std::path::Path) -> Result<()> {
     let (before, after) = (Report::read(before)?, Report::read(after)?);
     if before.bench != after.bench {
@@ -110,6 +128,6 @@ pub fn compare(before: &std::path::Path, after: &std::path::Path) -> Result<()> 
             after.bench
         );
     }
-    print!("{}", report::comparison(&before, &after));
+    print!("{}", compare::comparison(&before, &after));
     Ok(())
 }

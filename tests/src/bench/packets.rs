@@ -19,6 +19,7 @@ use nix::sched::{CloneFlags, setns};
 use super::Effort;
 use super::case::{self, Case, Stage};
 use super::driver::{Driver, Frames, Room as DriverRoom};
+use super::forwarded;
 use super::report::{Bar, Limit, Report, Row, Unit};
 use crate::kernel::{Kernel, Lab, Object, Sizes, pin_to_cpu};
 use crate::model::iface_mac;
@@ -170,8 +171,13 @@ fn measure(line: &Line, packets: u32, rounds: usize) -> Result<Report> {
             baseline: (way != Way::Nftables).then(|| NFTABLES.to_owned()),
         });
     }
+    report.bars = bars(&report);
+    Ok(report)
+}
+
+fn bars(report: &Report) -> Vec<Bar> {
     let of = |name: &str| report.row(GROUP, name).map_or(f64::NAN, Row::minimum);
-    report.bars = vec![
+    let mut bars = vec![
         Bar {
             name: "xlb's packets/s on one core, in nftables'".to_owned(),
             value: of(NFTABLES) / of(XLB),
@@ -183,7 +189,18 @@ fn measure(line: &Line, packets: u32, rounds: usize) -> Result<Report> {
             limit: Limit::AtLeast(0.5),
         },
     ];
-    Ok(report)
+    // Both sides of that one hold generator and sink, which draws it towards 1.
+    let net = |name| of(name) - of(GENERATOR);
+    let ratio = net(BARE_REDIRECT) / net(XLB);
+    // In noise one may cost no more than they do: then there is no ratio.
+    if ratio.is_finite() && ratio > 0.0 {
+        bars.push(Bar {
+            name: "xlb's packets/s in the bare redirect's, net of generator and sink".to_owned(),
+            value: ratio,
+            limit: Limit::Unjudged,
+        });
+    }
+    bars
 }
 
 /// Flows of these clients, as the program itself makes them: a datagram and its answer.
@@ -206,8 +223,8 @@ fn establish(kernel: &Kernel, lab: &Lab, case: Case) -> Result<()> {
 fn one(line: &Line, kernel: &mut Kernel, driver: &mut Driver, way: Way, packets: u32) -> Result<f64> {
     at(&line.balancer)?;
     let link = attach(kernel, driver, way)?;
-    at(&line.generator)?;
     if way == Way::Nftables {
+        at(&line.generator)?;
         // The kernel meets each flow once before it is timed.
         driver.send(line.out, FLOWS)?;
         settle(|| driver.sunk())?;
@@ -216,14 +233,17 @@ fn one(line: &Line, kernel: &mut Kernel, driver: &mut Driver, way: Way, packets:
         Way::XlbDrops => Ok(kernel.reason(DropReason::BadTcpOffset.index())?.packets),
         _ => driver.sunk(),
     };
+    let carried_before = Carried::so_far(line, kernel)?;
+    at(&line.generator)?;
     let before = count(kernel, driver)?;
     let start = Instant::now();
     driver.send(line.out, packets)?;
     let sent = start.elapsed();
     let extra = settle(|| count(kernel, driver))?;
     let arrived = count(kernel, driver)? - before;
-    at(&line.balancer)?;
+    let carried = Carried::so_far(line, kernel)?.since(&carried_before);
     detach(kernel, driver, way, link)?;
+    carried.verify(way, arrived)?;
     // A ring of a veth that is full loses frames: what arrived counts, and most must.
     ensure!(
         arrived * 10 >= u64::from(packets) * 9,
@@ -231,6 +251,54 @@ fn one(line: &Line, kernel: &mut Kernel, driver: &mut Driver, way: Way, packets:
         way.name()
     );
     Ok((sent + extra).as_secs_f64() * 1e9 / f64::from(arrived as u32))
+}
+
+/// Packets by who carried them: what a program lets pass, nftables and the kernel's routes would bring to the sink.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    to_backends: u64,
+    by_kernel: u64,
+}
+
+impl Carried {
+    /// Leaves this thread in the balancer's namespace.
+    fn so_far(line: &Line, kernel: &Kernel) -> Result<Self> {
+        at(&line.balancer)?;
+        let to_backends = (1..=u32::from(case::BACKENDS) * 8)
+            .map(|id| Ok(kernel.backend(id)?.packets_in))
+            .sum::<Result<u64>>()?;
+        Ok(Self {
+            to_backends,
+            by_kernel: forwarded::here()?,
+        })
+    }
+
+    const fn since(self, before: &Self) -> Self {
+        Self {
+            to_backends: self.to_backends.saturating_sub(before.to_backends),
+            by_kernel: self.by_kernel.saturating_sub(before.by_kernel),
+        }
+    }
+
+    /// That what arrived came the way that its row names.
+    fn verify(self, way: Way, arrived: u64) -> Result<()> {
+        let Self { to_backends, by_kernel } = self;
+        match way {
+            Way::Xlb => ensure!(
+                to_backends >= arrived,
+                "{}: {arrived} packets arrived, but xlb counts only {to_backends} to its backends",
+                way.name()
+            ),
+            Way::Generator | Way::BareTx | Way::BareRedirect => ensure!(
+                by_kernel < forwarded::BESIDE_A_PROGRAM,
+                "{}: the kernel forwarded {by_kernel} packets beside it",
+                way.name()
+            ),
+            // The drop's own counter is what arrived; nothing stands before the kernel's rules.
+            Way::XlbDrops | Way::Nftables => {}
+        }
+        Ok(())
+    }
 }
 
 fn attach(kernel: &mut Kernel, driver: &mut Driver, way: Way) -> Result<Option<XdpLinkId>> {
@@ -339,4 +407,62 @@ fn nftables(balancer: &Namespace, room: &Room) -> Result<()> {
     std::fs::write(&path, rules)?;
     let mut nft: Command = balancer.command("nft");
     run_command(nft.arg("-f").arg(&path)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(figures: &[(&str, f64)]) -> Report {
+        let rows = figures.iter().map(|(name, figure)| Row {
+            group: GROUP.to_owned(),
+            name: (*name).to_owned(),
+            unit: Unit::NsPerPacket,
+            samples: vec![*figure],
+            around: Vec::new(),
+            baseline: None,
+        });
+        Report {
+            rows: rows.collect(),
+            ..Report::new("packets")
+        }
+    }
+
+    #[test]
+    fn the_bare_redirect_is_also_compared_without_generator_and_sink() {
+        let mut figures = vec![
+            (GENERATOR, 200.0),
+            (BARE_REDIRECT, 300.0),
+            (XLB, 400.0),
+            (NFTABLES, 1_600.0),
+        ];
+        let bars_of = |figures: &[(&str, f64)]| {
+            let bars = bars(&report(figures));
+            bars.iter().map(|bar| bar.value.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(bars_of(&figures), ["4", "0.75", "0.5"]);
+        assert_eq!(
+            bars(&report(&figures)).last().and_then(Bar::is_met),
+            None,
+            "nothing was promised"
+        );
+        figures.remove(0);
+        assert_eq!(bars_of(&figures), ["4", "0.75"], "without the row");
+    }
+
+    #[test]
+    fn what_the_kernel_carried_is_not_a_programs() {
+        let carried = |to_backends, by_kernel| Carried { to_backends, by_kernel };
+        assert!(carried(1_000, 0).verify(Way::Xlb, 990).is_ok());
+        assert!(carried(10, 990).verify(Way::Xlb, 990).is_err());
+        assert!(carried(0, 0).verify(Way::BareRedirect, 990).is_ok());
+        assert!(carried(0, 990).verify(Way::BareRedirect, 990).is_err());
+        assert!(carried(0, 990).verify(Way::Nftables, 990).is_ok());
+    }
+
+    #[test]
+    fn the_kernel_says_what_it_forwarded_here() {
+        let found = forwarded::here();
+        assert!(found.is_ok(), "{found:?}");
+    }
 }

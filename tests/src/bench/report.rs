@@ -1,14 +1,14 @@
 //! A benchmark's rows: samples in, a table for people and a JSON document out. Pure but for reading and writing the
 //! document.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::machine::Machine;
+use super::machine::{Machine, Run};
 
 /// Version of the JSON document's shape.
 const SCHEMA: u32 = 1;
@@ -38,6 +38,11 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Whether more is better: the smallest sample is then the worst round, and runs are compared by their medians.
+    pub(super) const fn is_rate(self) -> bool {
+        matches!(self, Self::PerSecond | Self::MegabytesPerSecond)
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::NsPerPacket => "ns",
@@ -102,9 +107,15 @@ pub struct Report {
     pub bench: String,
     /// Where.
     pub machine: Machine,
+    /// When, of what and how; older documents lack it.
+    #[serde(default)]
+    pub run: Option<Run>,
     /// What else the figures hang on, as `name value`.
     #[serde(default)]
     pub conditions: Vec<String>,
+    /// What else is worth knowing and differs between any two runs; never compared.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Its rows, in the table's order.
     pub rows: Vec<Row>,
     /// Its bars.
@@ -122,6 +133,15 @@ impl Row {
     #[must_use]
     pub fn median(&self) -> f64 {
         median(&self.samples).unwrap_or(f64::NAN) - median(&self.around).unwrap_or(0.0)
+    }
+
+    /// What another run's is held against: of a rate the median, of anything else the minimum.
+    pub(super) fn compared(&self) -> f64 {
+        if self.unit.is_rate() {
+            self.median()
+        } else {
+            self.minimum()
+        }
     }
 }
 
@@ -164,6 +184,22 @@ impl Bar {
             Limit::Unjudged => None,
         }
     }
+
+    /// How it is shown; empty where nothing was promised.
+    pub(super) fn verdict(&self) -> &'static str {
+        self.is_met()
+            .map_or("", |is_met| if is_met { "kept" } else { "MISSED" })
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "at most {limit}"),
+            Self::AtLeast(limit) => write!(f, "at least {limit}"),
+            Self::Unjudged => f.write_str("no limit"),
+        }
+    }
 }
 
 impl Report {
@@ -174,7 +210,9 @@ impl Report {
             schema: SCHEMA,
             bench: bench.to_owned(),
             machine: Machine::here(),
+            run: None,
             conditions: Vec::new(),
+            notes: Vec::new(),
             rows: Vec::new(),
             bars: Vec::new(),
         }
@@ -198,6 +236,19 @@ impl Report {
     pub fn median_ratio(&self, row: &Row) -> Option<f64> {
         let baseline = self.row(&row.group, row.baseline.as_ref()?)?;
         Some(row.median() / baseline.median())
+    }
+
+    /// Ratio of what is compared.
+    pub(super) fn compared_ratio(&self, row: &Row) -> Option<f64> {
+        if row.unit.is_rate() {
+            self.median_ratio(row)
+        } else {
+            self.ratio(row)
+        }
+    }
+
+    pub(super) fn bar(&self, name: &str) -> Option<&Bar> {
+        self.bars.iter().find(|bar| bar.name == name)
     }
 
     /// Writes the document.
@@ -224,8 +275,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "bench {}: {}", self.bench, self.machine)?;
-        for condition in &self.conditions {
-            writeln!(f, "  {condition}")?;
+        if let Some(run) = &self.run {
+            writeln!(f, "  {run}")?;
+        }
+        for line in self.conditions.iter().chain(&self.notes) {
+            writeln!(f, "  {line}")?;
         }
         let mut group = "";
         for row in &self.rows {
@@ -253,86 +307,27 @@ impl fmt::Display for Report {
         if !self.bars.is_empty() {
             writeln!(f, "\nbars")?;
         }
-        let width = self.bars.iter().map(|bar| bar.name.len()).max().unwrap_or(0);
+        let width = width(&self.bars);
         for bar in &self.bars {
-            let limit = match bar.limit {
-                Limit::AtMost(limit) => format!("at most {limit}"),
-                Limit::AtLeast(limit) => format!("at least {limit}"),
-                Limit::Unjudged => "no limit".to_owned(),
-            };
-            let verdict = bar.is_met().map_or("", |is_met| if is_met { "kept" } else { "MISSED" });
             writeln!(
                 f,
-                "  {verdict:<6} {:<width$} {:>8} ({limit})",
+                "  {:<6} {:<width$} {:>8} ({})",
+                bar.verdict(),
                 bar.name,
-                bar_figure(bar.value)
+                bar_figure(bar.value),
+                bar.limit
             )?;
         }
         Ok(())
     }
 }
 
-/// Both runs' rows side by side.
-#[must_use]
-pub(super) fn comparison(before: &Report, after: &Report) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "bench {}\nbefore: {}\nafter:  {}",
-        after.bench, before.machine, after.machine
-    );
-    if (&before.machine.processor, &before.machine.kernel) != (&after.machine.processor, &after.machine.kernel) {
-        let _ = writeln!(
-            text,
-            "different machines: only the ratios to each run's own baselines may be compared"
-        );
-    }
-    if before.conditions != after.conditions {
-        let conditions = |report: &Report| report.conditions.join("; ");
-        let _ = writeln!(
-            text,
-            "different conditions, '{}' and '{}': what is compared may be theirs",
-            conditions(before),
-            conditions(after)
-        );
-    }
-    let mut group = "";
-    for row in &after.rows {
-        if row.group != group {
-            group = &row.group;
-            let _ = writeln!(
-                text,
-                "\n{group:<44} {:>9} {:>9} {:>8}   ratio before, after",
-                "before", "after", "change"
-            );
-        }
-        let Some(old) = before.row(&row.group, &row.name) else {
-            let _ = writeln!(text, "  {:<42} {:>9} {:>9}", row.name, "-", figure(row.minimum()));
-            continue;
-        };
-        let change = (row.minimum() / old.minimum() - 1.0) * 100.0;
-        let _ = write!(
-            text,
-            "  {:<42} {:>9} {:>9} {change:>+7.1}%",
-            row.name,
-            figure(old.minimum()),
-            figure(row.minimum())
-        );
-        let _ = match (before.ratio(old), after.ratio(row)) {
-            (Some(old), Some(new)) => writeln!(text, "   {old:.2} {new:.2}"),
-            _ => writeln!(text),
-        };
-    }
-    for row in &before.rows {
-        if after.row(&row.group, &row.name).is_none() {
-            let _ = writeln!(text, "gone: {}, {}", row.group, row.name);
-        }
-    }
-    text
+/// Of the column of names.
+pub(super) fn width(bars: &[Bar]) -> usize {
+    bars.iter().map(|bar| bar.name.len()).max().unwrap_or(0)
 }
 
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     if value.abs() >= 1_000.0 {
         format!("{value:.0}")
     } else {
@@ -341,7 +336,7 @@ fn figure(value: f64) -> String {
 }
 
 /// A bar's figure: most are ratios that end up near their limit.
-fn bar_figure(value: f64) -> String {
+pub(super) fn bar_figure(value: f64) -> String {
     if value.abs() < 10.0 {
         format!("{value:.2}")
     } else {
@@ -351,6 +346,7 @@ fn bar_figure(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Effort, Groups};
     use super::*;
 
     fn row(name: &str, samples: &[f64], baseline: Option<&str>) -> Row {
@@ -369,6 +365,19 @@ mod tests {
             rows,
             ..Report::new("program")
         }
+    }
+
+    fn bar(name: &str, value: f64, limit: Limit) -> Bar {
+        Bar {
+            name: name.to_owned(),
+            value,
+            limit,
+        }
+    }
+
+    fn run(effort: Effort, only: Option<&str>) -> Run {
+        let groups = only.map_or(Groups::All, |only| Groups::Holding(only.to_owned()));
+        Run::now(effort, &groups)
     }
 
     #[test]
@@ -412,11 +421,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.json");
         let mut written = report(vec![row("lookup", &[40.5], None)]);
-        written.bars.push(Bar {
-            name: "x".to_owned(),
-            value: 2.0,
-            limit: Limit::AtMost(2.0),
-        });
+        written.bars.push(bar("x", 2.0, Limit::AtMost(2.0)));
         written.write(&path).expect("written");
         assert_eq!(Report::read(&path).expect("read"), written);
         written.schema += 1;
@@ -426,35 +431,28 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_shows_what_changed_what_came_and_what_went() {
-        let before = report(vec![row("a", &[100.0], None), row("gone", &[1.0], None)]);
-        let after = report(vec![row("a", &[80.0], None), row("new", &[5.0], None)]);
-        let text = comparison(&before, &after);
-        for wanted in ["-20.0%", "new", "gone: g, gone"] {
-            assert!(text.contains(wanted), "{wanted} in {text}");
-        }
-    }
-
-    #[test]
-    fn a_comparison_says_that_conditions_differ() {
-        let mut before = report(Vec::new());
-        let after = before.clone();
-        assert!(!comparison(&before, &after).contains("different conditions"));
-        before.conditions.push("a bridge between".to_owned());
-        let text = comparison(&before, &after);
+    fn an_older_document_has_neither_run_nor_notes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("old.json");
+        let mut written = report(vec![row("lookup", &[40.5], None)]);
+        let mut document = serde_json::to_value(&written).expect("a document");
+        let fields = document.as_object_mut().expect("an object");
+        assert!(fields.remove("run").is_some() && fields.remove("notes").is_some());
+        fs::write(&path, document.to_string()).expect("written");
+        assert_eq!(Report::read(&path).expect("read"), written);
+        written.run = Some(run(Effort::Full, Some("udp")));
+        written.write(&path).expect("written");
+        let read = Report::read(&path).expect("read");
+        assert_eq!(read, written);
         assert!(
-            text.contains("different conditions, 'a bridge between' and ''"),
-            "{text}"
+            read.to_string().contains("\n  a full run of only 'udp', commit "),
+            "{read}"
         );
     }
 
     #[test]
     fn a_bar_is_kept_up_to_its_limit() {
-        let bar = |value, limit| Bar {
-            name: String::new(),
-            value,
-            limit,
-        };
+        let bar = |value, limit| bar("", value, limit);
         assert_eq!(bar(2.0, Limit::AtMost(2.0)).is_met(), Some(true));
         assert_eq!(bar(2.01, Limit::AtMost(2.0)).is_met(), Some(false));
         assert_eq!(bar(4.0, Limit::AtLeast(4.0)).is_met(), Some(true));
@@ -464,11 +462,7 @@ mod tests {
     #[test]
     fn a_bar_without_a_limit_is_neither_kept_nor_missed() {
         let mut report = report(Vec::new());
-        report.bars.push(Bar {
-            name: "x".to_owned(),
-            value: 0.934,
-            limit: Limit::Unjudged,
-        });
+        report.bars.push(bar("x", 0.934, Limit::Unjudged));
         let text = report.to_string();
         assert!(text.contains("x     0.93 (no limit)"), "{text}");
         assert!(!text.contains("kept") && !text.contains("MISSED"), "{text}");

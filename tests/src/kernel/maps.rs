@@ -309,20 +309,25 @@ impl Maps {
         Ok(())
     }
 
-    /// [`wear`]s the established tables of this many entries each.
-    pub fn wear(&mut self, entries: u32) -> Result<()> {
-        wear(
-            &mut self.flows4,
-            entries,
-            |words: [u64; 2]| Wire(bytemuck::cast(words)),
-            Wire(FlowValue4::default()),
-        )?;
-        wear(
-            &mut self.flows6,
-            entries,
-            |words: [u64; 5]| Wire(bytemuck::cast(words)),
-            Wire(FlowValue6::default()),
-        )
+    /// [`wear`]s the tables of connections: so many entries in each of the established and of the half-open ones.
+    pub fn wear(&mut self, established: u32, half_open: u32) -> Result<()> {
+        for (map, entries) in [(&mut self.flows4, established), (&mut self.half4, half_open)] {
+            wear(
+                map,
+                entries,
+                |words: [u64; 2]| Wire(bytemuck::cast(words)),
+                Wire(FlowValue4::default()),
+            )?;
+        }
+        for (map, entries) in [(&mut self.flows6, established), (&mut self.half6, half_open)] {
+            wear(
+                map,
+                entries,
+                |words: [u64; 5]| Wire(bytemuck::cast(words)),
+                Wire(FlowValue6::default()),
+            )?;
+        }
+        Ok(())
     }
 
     /// Deletes one half-open entry.

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::super::Effort;
 use super::super::report::{Bar, Limit, Report, Unit};
 use super::process::{add_memory, cpu_time};
-use super::row;
+use super::{milliseconds, row};
 use crate::agent::{Agent, agent_section};
+use crate::api;
+use crate::client::backends;
 use crate::netns::Namespace;
 use crate::process::wait_until;
 use crate::topology::{Plan, Topology, VIP4};
@@ -26,6 +28,8 @@ const FIRST_PORT: u16 = 8_000;
 const OF_ONE_SERVICE: u32 = 1_000;
 /// Until every target has been checked once.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Most time between two checks of a target that are on time: the interval, a tenth that it varies by, and some slack.
+const ON_TIME_MS: f64 = 1_150.0;
 
 /// Who answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,11 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         limit: Limit::AtLeast(f64::from(real) * 0.99),
     });
     report.bars.push(Bar {
+        name: format!("ms between two checks of one of {real}, the longest"),
+        value: reached.longest_ms,
+        limit: Limit::AtMost(ON_TIME_MS),
+    });
+    report.bars.push(Bar {
         name: format!("agent's MB with {real} checks a second"),
         value: reached.resident_bytes / 1e6,
         limit: Limit::AtMost(100.0),
@@ -62,6 +71,7 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
 
 struct Reached {
     rate: f64,
+    longest_ms: f64,
     resident_bytes: f64,
 }
 
@@ -121,7 +131,31 @@ fn one(report: &mut Report, targets: u32, answering: Answering, time: Duration) 
         report.rows.push(row(&group, name, unit, vec![value]));
     }
     let resident_bytes = add_memory(report, &group, &mut agent)?;
-    Ok(Reached { rate, resident_bytes })
+    // Last: so long an answer takes memory of its own.
+    all_are_up(&agent, targets)?;
+    Ok(Reached {
+        rate,
+        longest_ms: share(1.0),
+        resident_bytes,
+    })
+}
+
+/// A check that comes and fails is no check.
+fn all_are_up(agent: &Agent, targets: u32) -> Result<()> {
+    let status = api::get(agent.client().socket(), "/v1/status")?;
+    let all = backends(&status);
+    let down = all.iter().find(|backend| !backend.is_up());
+    if let Some(down) = down {
+        bail!(
+            "{} of {}: {}, {}",
+            down.name(),
+            down.service,
+            down.row["state"],
+            down.health_text()
+        );
+    }
+    ensure!(all.len() == targets as usize, "{} of {targets} targets", all.len());
+    Ok(())
 }
 
 fn services(targets: u32) -> String {
@@ -171,6 +205,17 @@ struct Seen {
 struct OfEach {
     newest: Vec<Option<Instant>>,
     gaps_ms: Vec<f64>,
+}
+
+impl OfEach {
+    /// Those of targets that have waited longer than any gap was are gaps, too: a target that is checked no more would
+    /// otherwise be on time.
+    fn gaps_until(&self, now: Instant) -> Vec<f64> {
+        let longest = self.gaps_ms.iter().copied().fold(0.0, f64::max);
+        let open = self.newest.iter().flatten().map(|newest| milliseconds(now - *newest));
+        let open = open.filter(|gap| *gap > longest);
+        self.gaps_ms.iter().copied().chain(open).collect()
+    }
 }
 
 impl Targets {
@@ -229,9 +274,9 @@ impl Targets {
         }
     }
 
-    /// Checks, and milliseconds between two of one target.
+    /// Checks, and milliseconds between two of one target up to now.
     fn seen(&self) -> (u64, Vec<f64>) {
-        let gaps = self.seen.of_each.lock().map(|seen| seen.gaps_ms.clone());
+        let gaps = self.seen.of_each.lock().map(|seen| seen.gaps_until(Instant::now()));
         (self.seen.checks.load(Ordering::Relaxed), gaps.unwrap_or_default())
     }
 }
@@ -261,9 +306,7 @@ async fn accept(listener: TcpListener, seen: Arc<Seen>) {
         let target = stream.local_addr().ok().and_then(number);
         if let (Some(target), Ok(mut of_each)) = (target, seen.of_each.lock()) {
             let newest = of_each.newest.get_mut(target).and_then(|newest| newest.replace(now));
-            of_each
-                .gaps_ms
-                .extend(newest.map(|before| (now - before).as_secs_f64() * 1e3));
+            of_each.gaps_ms.extend(newest.map(|before| milliseconds(now - before)));
         }
         // The check closes first, or finds it closed: accepted is what counts.
         tokio::spawn(hang_up(stream));
@@ -277,4 +320,21 @@ async fn hang_up(mut stream: tokio::net::TcpStream) {
     let read = stream.read(&mut nothing);
     // The end of the check, or of patience with it; which does not matter.
     let _ = tokio::time::timeout(Duration::from_secs(5), read).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_checked_no_more_has_a_gap_up_to_the_end() {
+        let start = Instant::now();
+        let after = |time| Some(start + Duration::from_millis(time));
+        let of_each = OfEach {
+            newest: vec![after(9_500), after(8_950), after(3_000), None],
+            gaps_ms: vec![1_000.0, 1_100.0, 950.0],
+        };
+        let gaps = of_each.gaps_until(start + Duration::from_secs(10));
+        assert_eq!(gaps, [1_000.0, 1_100.0, 950.0, 7_000.0]);
+    }
 }

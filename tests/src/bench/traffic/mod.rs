@@ -27,7 +27,7 @@ use crate::topology::Topology;
 const SERVER_PORT: u16 = 8080;
 /// Connections that are kept at a time.
 const KEPT: u32 = 64;
-/// Connections of the throughput and latency rows.
+/// Connections of the throughput rows.
 const FEW: u32 = 16;
 /// The part of what *direct* carries at which latency is looked at: the same rate in every row of a round.
 const FIXED_RATE: f64 = 0.6;
@@ -36,10 +36,11 @@ const BLOB_MEGABYTES: u32 = 1;
 const CONNECTIONS: &str = "new connections";
 const REQUESTS: &str = "requests on kept connections";
 const THROUGHPUT: &str = "throughput, files of 1 MiB";
-const CPU: &str = "CPU of all, a million requests";
+const CPU: &str = "CPU of all at that rate, a million requests";
 const P50: &str = "latency at 60 % of direct's requests, p50";
 const P99: &str = "latency at 60 % of direct's requests, p99";
 const P999: &str = "latency at 60 % of direct's requests, p99.9";
+const REACHED: &str = "of those requests, reached, %";
 const CONNECTIONS_EVERYWHERE: &str = "new connections, GRO everywhere";
 const REQUESTS_EVERYWHERE: &str = "requests on kept connections, GRO everywhere";
 
@@ -50,10 +51,11 @@ const fn groups(offloads: Offloads) -> &'static [(&'static str, Unit)] {
             (CONNECTIONS, Unit::PerSecond),
             (REQUESTS, Unit::PerSecond),
             (THROUGHPUT, Unit::MegabytesPerSecond),
-            (CPU, Unit::Seconds),
             (P50, Unit::Microseconds),
             (P99, Unit::Microseconds),
             (P999, Unit::Microseconds),
+            (REACHED, Unit::Count),
+            (CPU, Unit::Seconds),
         ],
         Offloads::Everywhere => &[
             (CONNECTIONS_EVERYWHERE, Unit::PerSecond),
@@ -77,8 +79,8 @@ const fn ways(offloads: Offloads) -> &'static [Way] {
         // Proxies end connections in the balancer, gateway mode does less than full_nat, and generic XDP comes after GRO,
         // whose long packets it cannot send on.
         Offloads::Everywhere => &[
-            Way::Direct,
             Way::BareRedirect(Hook::Native),
+            Way::Direct,
             Way::FullNat(Hook::Native),
             Way::Nftables,
         ],
@@ -144,7 +146,7 @@ pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
         "client, balancer and server in a line; the server's congestion control: {}",
         network::congestion_control(&topology)?
     ));
-    report.conditions.push(format!(
+    report.notes.push(format!(
         "latency at these requests a second, round by round: {}",
         rates.join(", ")
     ));
@@ -158,7 +160,7 @@ fn directs_requests(topology: &Topology, lengths: Lengths) -> Result<f64> {
     Offloads::AtPeers.set(topology)?;
     let running = Running::start(topology, Way::Direct)?;
     warm_up(topology, &running, lengths)?;
-    Ok(requests(topology, &running, lengths.run)?.0)
+    requests(topology, &running, lengths.run)
 }
 
 fn warm_up(topology: &Topology, running: &Running, lengths: Lengths) -> Result<()> {
@@ -235,24 +237,25 @@ fn measure(topology: &Topology, course: &Course, lengths: Lengths, rate: f64) ->
     warm_up(topology, &running, lengths)?;
     let one_each = ["-H", "Connection: close"];
     let connections = wrk(topology, &running, "/", KEPT, lengths.run, &one_each)?.per_second;
-    let (requests, cpu) = requests(topology, &running, lengths.run)?;
-    let mut figures = vec![connections, requests];
+    let mut figures = vec![connections, requests(topology, &running, lengths.run)?];
     if course.offloads == Offloads::AtPeers {
         let blobs = wrk(topology, &running, "/files/blob", FEW, lengths.run, &[])?.per_second;
-        figures.extend([blobs * f64::from(BLOB_MEGABYTES), cpu]);
-        figures.extend(latency(topology, &running, FEW, lengths.run, rate)?);
+        figures.push(blobs * f64::from(BLOB_MEGABYTES));
+        let before = busy_ticks()?;
+        let latency = latency(topology, &running, KEPT, lengths.run, rate)?;
+        // A tick is 1/100 s here whatever the kernel ticks at: USER_HZ is part of its ABI.
+        let cpu = f64::from(u32::try_from(busy_ticks()? - before).context("ticks of a few seconds")?) / 100.0;
+        figures.extend([latency.p50, latency.p99, latency.p999]);
+        figures.push(latency.requests / lengths.run.as_secs_f64() / rate * 100.0);
+        figures.push(cpu / latency.requests * 1e6);
     }
     running.check()?;
     Ok(figures)
 }
 
-/// Requests a second on kept connections, and the CPU seconds of a million of them.
-fn requests(topology: &Topology, running: &Running, time: Duration) -> Result<(f64, f64)> {
-    let before = busy_ticks()?;
-    let wrk = wrk(topology, running, "/", KEPT, time, &[])?;
-    let ticks = u32::try_from(busy_ticks()? - before).context("ticks of a few seconds")?;
-    // A tick is 1/100 s here whatever the kernel ticks at: USER_HZ is part of its ABI.
-    Ok((wrk.per_second, f64::from(ticks) / 100.0 / wrk.requests * 1e6))
+/// Requests a second on kept connections.
+fn requests(topology: &Topology, running: &Running, time: Duration) -> Result<f64> {
+    Ok(wrk(topology, running, "/", KEPT, time, &[])?.per_second)
 }
 
 /// Ticks in which the machine's CPUs were not idle.
@@ -301,7 +304,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("holds 'ipvs'; there are direct; bare redirect; bare redirect, generic XDP;")
+                .contains("holds 'ipvs'; there are bare redirect; nftables DNAT and SNAT; xlb full_nat; direct;")
         );
     }
 
@@ -313,16 +316,16 @@ mod tests {
             rounds: rounds.iter().map(|round| round.to_vec()).collect(),
         };
         let rows = rows(&[
-            course(Offloads::AtPeers, &[&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]),
+            course(Offloads::AtPeers, &[&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 99.0]]),
             course(Offloads::Everywhere, &[&[8.0, 9.0], &[10.0, 11.0]]),
         ]);
-        assert_eq!(rows.len(), 9);
+        assert_eq!(rows.len(), 10);
         let samples = |group: &str| {
             rows.iter()
                 .find(|row| row.group == group)
                 .map(|row| row.samples.as_slice())
         };
-        assert_eq!(samples(P99), Some([6.0].as_slice()));
+        assert_eq!(samples(P99), Some([5.0].as_slice()));
         assert_eq!(samples(REQUESTS_EVERYWHERE), Some([9.0, 11.0].as_slice()));
     }
 }

@@ -11,15 +11,13 @@ use lb_common::bench::names;
 use lb_userspace::dataplane::uninterrupted;
 use nix::net::if_::if_nametoindex;
 
+use super::super::forwarded;
 use super::ways::Hook;
 use crate::kernel::typed;
 use crate::netns::Namespace;
-use crate::process::run as run_command;
 
 /// Interface and where its frames go.
 const SIDES: [(&str, &str); 2] = [("front0", "back0"), ("back0", "front0")];
-/// Packets that the kernel may have forwarded beside the program.
-const KERNELS_SHARE: u64 = 100;
 
 /// The program on both interfaces of the balancer. Dropping it takes it away.
 pub(super) struct Relay {
@@ -38,15 +36,15 @@ impl Relay {
         })??;
         Ok(Self {
             _programs: programs,
-            forwarded_before: forwarded(balancer)?,
+            forwarded_before: balancer.enter(forwarded::here)??,
         })
     }
 
     /// That it, and not the kernel's routing, carried the packets.
     pub(super) fn check(&self, balancer: &Namespace) -> Result<()> {
-        let by_kernel = forwarded(balancer)?.saturating_sub(self.forwarded_before);
+        let by_kernel = balancer.enter(forwarded::here)??.saturating_sub(self.forwarded_before);
         ensure!(
-            by_kernel < KERNELS_SHARE,
+            by_kernel < forwarded::BESIDE_A_PROGRAM,
             "the kernel forwarded {by_kernel} packets that were to be redirected"
         );
         Ok(())
@@ -75,38 +73,4 @@ fn attach(link: &str, out: &str, hook: Hook) -> Result<Ebpf> {
         .attach(link, mode)
         .with_context(|| format!("attach {name} to {link}"))?;
     Ok(bpf)
-}
-
-/// IPv4 packets that the namespace's kernel has forwarded.
-fn forwarded(namespace: &Namespace) -> Result<u64> {
-    const FILE: &str = "/proc/net/snmp";
-    let text = run_command(namespace.command("cat").arg(FILE))?;
-    statistic(&text, "Ip:", "ForwDatagrams").with_context(|| format!("{FILE}:\n{text}"))
-}
-
-/// A number under its heading: lines come in pairs that begin alike, names and values.
-fn statistic(text: &str, group: &str, name: &str) -> Result<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
-    let (names, values) = (lines.next(), lines.next());
-    let both = names
-        .context("no names")?
-        .split_whitespace()
-        .zip(values.context("no values")?.split_whitespace());
-    let found = both.into_iter().find(|(heading, _)| *heading == name);
-    let (_, value) = found.with_context(|| format!("no statistic {name}"))?;
-    value.parse().with_context(|| value.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statistic_is_read_from_under_its_heading() {
-        let text = "Ip: Forwarding DefaultTTL ForwDatagrams\nIp: 1 64 42\nIcmp: InMsgs\nIcmp: 7\n";
-        assert_eq!(statistic(text, "Ip:", "ForwDatagrams").expect("a number"), 42);
-        assert_eq!(statistic(text, "Icmp:", "InMsgs").expect("a number"), 7);
-        assert!(statistic(text, "Ip:", "InMsgs").is_err());
-        assert!(statistic(text, "Tcp:", "InSegs").is_err());
-    }
 }

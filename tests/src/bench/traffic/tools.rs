@@ -40,7 +40,13 @@ pub(super) fn wrk(
         .args(["-d", &format!("{}s", time.as_secs() + 10)])
         .args(more)
         .arg(url(running, path));
-    parse_wrk(&run_command(&mut command)?)
+    let text = run_command(&mut command)?;
+    // Of connections that are to be kept none may break; one that the server was asked to close is a read error to wrk.
+    ensure!(
+        !more.is_empty() || !text.contains("Socket errors") || text.contains("read 0, write 0,"),
+        "wrk on kept connections:\n{text}"
+    );
+    parse_wrk(&text)
 }
 
 /// Refused connections and answers other than 200 are no figures.
@@ -68,14 +74,25 @@ fn parse_wrk(text: &str) -> Result<Wrk> {
     Ok(Wrk { requests, per_second })
 }
 
-/// p50, p99 and p99.9 in microseconds of requests at a fixed rate, from h2load's record of each.
+/// What h2load recorded of requests at a fixed rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latency {
+    /// How many. h2load sends a connection's next request when the last is answered: whoever answers too late gets fewer.
+    pub(super) requests: f64,
+    /// Percentiles in microseconds.
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) p999: f64,
+}
+
+/// Requests at a fixed rate.
 pub(super) fn latency(
     topology: &Topology,
     running: &Running,
     connections: u32,
     time: Duration,
     per_second: f64,
-) -> Result<[f64; 3]> {
+) -> Result<Latency> {
     // Not beside the agent's config: it watches that directory, and would wake for each line of the record.
     let directory = topology.room.file("h2load");
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
@@ -91,11 +108,18 @@ pub(super) fn latency(
         .arg(format!("--log-file={}", record.display()))
         .arg(url(running, "/"));
     run_command(&mut command)?;
-    percentiles(&record)
+    let times = times(&record)?;
+    let [p50, p99, p999] = percentiles(&times);
+    Ok(Latency {
+        requests: f64::from(times.len() as u32),
+        p50,
+        p99,
+        p999,
+    })
 }
 
-/// Of h2load's file: start, status, microseconds, separated by tabs.
-fn percentiles(record: &Path) -> Result<[f64; 3]> {
+/// Microseconds of each request, sorted. A line of h2load's file: start, status, microseconds, separated by tabs.
+fn times(record: &Path) -> Result<Vec<f64>> {
     let text = fs::read_to_string(record).with_context(|| format!("read {}", record.display()))?;
     let mut times = Vec::new();
     for line in text.lines() {
@@ -109,11 +133,14 @@ fn percentiles(record: &Path) -> Result<[f64; 3]> {
     }
     ensure!(!times.is_empty(), "h2load got no answer");
     times.sort_by(f64::total_cmp);
-    let at = |thousandths: usize| {
-        let index = times.len() * thousandths / 1_000;
-        times.get(index).copied().unwrap_or(f64::NAN)
-    };
-    Ok([at(500), at(990), at(999)])
+    Ok(times)
+}
+
+fn percentiles(sorted: &[f64]) -> [f64; 3] {
+    [500, 990, 999].map(|thousandths| {
+        let index = sorted.len() * thousandths / 1_000;
+        sorted.get(index).copied().unwrap_or(f64::NAN)
+    })
 }
 
 fn url(running: &Running, path: &str) -> String {
@@ -168,10 +195,10 @@ Transfer/sec:      8.17MB
         let lines: Vec<String> = (1..=1_000).rev().map(|time| format!("5\t200\t{time}")).collect();
         fs::write(&path, lines.join("\n")).expect("written");
         assert_eq!(
-            percentiles(&path).expect("times").map(|time| time as u32),
+            percentiles(&times(&path).expect("times")).map(|time| time as u32),
             [501, 991, 1_000]
         );
         fs::write(&path, "5\t502\t7\n").expect("written");
-        assert!(percentiles(&path).is_err());
+        assert!(times(&path).is_err());
     }
 }

@@ -47,16 +47,18 @@ pub(super) enum Way {
 }
 
 impl Way {
+    /// In the order of a round: what a bar compares stands close together, direct between the rows that are held
+    /// against it.
     pub(super) const ALL: [Self; 9] = [
-        Self::Direct,
         Self::BareRedirect(Hook::Native),
-        Self::BareRedirect(Hook::Generic),
-        Self::FullNat(Hook::Native),
-        Self::FullNat(Hook::Generic),
-        Self::Gateway,
         Self::Nftables,
+        Self::FullNat(Hook::Native),
+        Self::Direct,
+        Self::FullNat(Hook::Generic),
+        Self::BareRedirect(Hook::Generic),
         Self::Haproxy,
         Self::NginxStream,
+        Self::Gateway,
     ];
 
     pub(super) const fn name(self) -> &'static str {
