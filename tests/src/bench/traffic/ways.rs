@@ -185,7 +185,11 @@ fn agent(topology: &Topology, mode: &str, hook: Hook, server: Ipv4Addr) -> Resul
         Hook::Native => "native",
         Hook::Generic => "generic",
     };
-    let section = format!("{}xdp_mode = \"{xdp_mode}\"\n", agent_section(topology));
+    // As many source ports as the other ways have, which take theirs from ip_local_port_range or keep the client's.
+    let section = format!(
+        "{}xdp_mode = \"{xdp_mode}\"\nsnat_ports = \"2048-65535\"\ncheck_ports = \"1024-2047\"\n",
+        agent_section(topology)
+    );
     let service = ServiceText::v4("web", "tcp", PORT)
         .key("mode", &format!("\"{mode}\""))
         .backend("server", server, SERVER_PORT);
