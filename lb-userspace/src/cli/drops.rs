@@ -78,7 +78,19 @@ fn drops_text(view: &DropsView, paint: Paint, rare: Rare) -> String {
         section(&mut text, title, all, tone, paint, rare);
     }
     tx_section(&mut text, view, paint);
+    if view.cpu.tuples_reused_early > 0 {
+        output::line(&mut text, &reuse(view.cpu.tuples_reused_early));
+    }
     text
+}
+
+/// Nothing is dropped by it here, and the client waits all the same.
+fn reuse(tuples: u64) -> String {
+    format!(
+        "\nSNAT ports used anew within a minute: {tuples}\n  A backend that still has the former connection in TIME_WAIT may turn the \
+         first SYN away, and the client tries again after a second.\n  Add addresses to snat_addresses, or widen snat_ports \
+         (docs/running.md, \"Source ports towards backends\")."
+    )
 }
 
 fn section(text: &mut String, title: &str, all: &[DropRow], tone: Tone, paint: Paint, rare: Rare) {
@@ -188,6 +200,16 @@ mod tests {
     fn what_grows_comes_first_and_what_never_happened_is_hidden() {
         let view = with_rates(view(30, 8), &view(10, 0), 2.0);
         insta::assert_snapshot!(drops_text(&view, Paint::Plain, Rare::Hidden));
+    }
+
+    #[test]
+    fn ports_that_are_used_anew_too_early_are_said_with_the_remedy() {
+        let mut view = view(0, 0);
+        assert!(!drops_text(&view, Paint::Plain, Rare::Hidden).contains("TIME_WAIT"));
+        view.cpu.tuples_reused_early = 9_069;
+        let text = drops_text(&view, Paint::Plain, Rare::Hidden);
+        assert!(text.contains("used anew within a minute: 9069"), "{text}");
+        assert!(text.contains("widen snat_ports"), "{text}");
     }
 
     #[test]
