@@ -25,6 +25,9 @@ pub(super) enum Offloads {
     Everywhere,
 }
 
+/// Ways to balance, at most.
+pub(super) const WAYS: u8 = 16;
+
 impl Offloads {
     pub(super) const ALL: [Self; 2] = [Self::AtPeers, Self::Everywhere];
 
@@ -54,6 +57,10 @@ pub(super) fn build() -> Result<Topology> {
     server(&topology)?
         .namespace
         .ip(&format!("link set eth0 address {PEERS_MAC}\n"))?;
+    let addresses: String = (0..WAYS)
+        .map(|at| format!("addr add {}/24 dev eth0\n", server_address(at)))
+        .collect();
+    server(&topology)?.namespace.ip(&addresses)?;
     topology.balancer.sysctl("net/ipv4/ip_forward", "1")?;
     for link in ["all", "front0", "back0"] {
         topology
@@ -73,9 +80,10 @@ pub(super) fn server(topology: &Topology) -> Result<&crate::topology::BackendHos
     topology.backends.first().context("a line has one backend")
 }
 
-/// The server's address.
-pub(super) fn server_address(topology: &Topology) -> Result<Ipv4Addr> {
-    Ok(server(topology)?.address4)
+/// The server's address in the way of this number. Each has its own: for a minute after one way's connections the server
+/// turns away new ones from the same address and port whose timestamps begin elsewhere, as another way's do.
+pub(super) fn server_address(way: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, 100 + way)
 }
 
 /// The server's congestion control, which sends nearly all there is to send.

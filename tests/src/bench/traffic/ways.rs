@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::SERVER_PORT;
-use super::network::server_address;
+use super::network::{WAYS, server_address};
 use super::relay::Relay;
 use crate::agent::{Agent, agent_section};
 use crate::client::backends;
@@ -100,7 +100,10 @@ enum What {
 impl<'a> Running<'a> {
     /// Starts it and waits for the first answer.
     pub(super) fn start(topology: &'a Topology, way: Way) -> Result<Self> {
-        let server = server_address(topology)?;
+        let number = (0..WAYS)
+            .zip(Way::ALL)
+            .find_map(|(number, each)| (each == way).then_some(number));
+        let server = server_address(number.context("more ways than addresses")?);
         let what = match way {
             Way::Direct => What::Kernel,
             Way::BareRedirect(hook) => What::Relay(Relay::attach(&topology.balancer, hook)?),
