@@ -57,10 +57,10 @@ pub(super) fn build() -> Result<Topology> {
     server(&topology)?
         .namespace
         .ip(&format!("link set eth0 address {PEERS_MAC}\n"))?;
-    let addresses: String = (0..WAYS)
+    let addresses: Vec<String> = (0..WAYS)
         .map(|at| format!("addr add {}/24 dev eth0\n", server_address(at)))
         .collect();
-    server(&topology)?.namespace.ip(&addresses)?;
+    server(&topology)?.namespace.ip(&addresses.concat())?;
     topology.balancer.sysctl("net/ipv4/ip_forward", "1")?;
     for link in ["all", "front0", "back0"] {
         topology
