@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::Map;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{BackendStats, CpuState, ReasonStats};
 use lb_common::names;
 use lb_common::reason::REASON_SLOTS;
-use lb_userspace::dataplane::uninterrupted;
+use lb_userspace::dataplane::{kernel_hz, uninterrupted};
 
 pub use lab::{Lab, pin_to_cpu};
 pub use maps::{Entry, Key, Maps, Side, Wire};
@@ -302,18 +302,13 @@ fn add_backend(a: BackendStats, b: BackendStats) -> BackendStats {
     }
 }
 
-/// The jiffies of this kernel cut to 32 bits cannot be read from userspace; tests age entries instead of waiting.
+/// That this kernel's ticks are as long as the lifetimes in the tests take them to be.
 pub fn check_hz() -> Result<()> {
-    let config = std::process::Command::new("zcat").arg("/proc/config.gz").output();
-    let Ok(config) = config else { return Ok(()) };
-    let text = String::from_utf8_lossy(&config.stdout);
-    match text.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")) {
-        Some(hz) if hz != crate::model::HZ.to_string() => {
-            bail!(
-                "this kernel ticks at {hz} Hz, the tests are written for {}",
-                crate::model::HZ
-            )
-        }
-        _ => Ok(()),
-    }
+    let hz = kernel_hz()?;
+    ensure!(
+        hz == crate::model::HZ,
+        "this kernel ticks at {hz} Hz, the tests are written for {}",
+        crate::model::HZ
+    );
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Builds the agent and one of the tests' programs, and becomes that program as root.
 
+use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -69,6 +70,11 @@ pub(crate) fn become_program(program: &Program, arguments: &[String]) -> Result<
             sudo
         }
     };
-    become_it.arg(agent).arg(programs.join(program.name)).args(arguments);
+    become_it.arg(agent);
+    // sudo would drop it.
+    if let Ok(commit) = env::var("XLB_BENCH_COMMIT") {
+        become_it.arg(format!("XLB_BENCH_COMMIT={commit}"));
+    }
+    become_it.arg(programs.join(program.name)).args(arguments);
     Err(anyhow!(become_it.exec()).context(format!("start '{}'", command::shown(&become_it))))
 }

@@ -36,12 +36,17 @@ pub(super) async fn run(path: PathBuf, admin: Arc<Admin>) {
     eyes.check(&follower.path);
     loop {
         let woken = timeout(POLL, eyes.changed()).await.is_ok();
-        let settled = !(woken || follower.moved()) || settle(&follower.path).await;
+        let settled = if woken || follower.moved() {
+            settle(&follower.path).await
+        } else {
+            true
+        };
         eyes.check(&follower.path);
         if follower.moved() || follower.is_unreadable() {
             follower.look().await;
         }
         if !settled {
+            // It may have changed again within one tick of the file system's clock: look once more.
             follower.identity = None;
         }
     }

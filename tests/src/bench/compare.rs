@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::machine::Run;
-use super::report::{Bar, Report, bar_figure, figure, width};
+use super::report::{Bar, Report, bar_figure, figure, name_width};
 
 /// Both runs side by side: what they hang on, rows, bars.
 #[must_use]
@@ -107,7 +107,7 @@ fn bars_compared(before: &Report, after: &Report, text: &mut String) {
     if before.bars.is_empty() && after.bars.is_empty() {
         return;
     }
-    let width = width(&after.bars);
+    let width = name_width(&after.bars);
     let _ = writeln!(
         text,
         "\n{:<width$} {:>8} {:>8}",
@@ -151,40 +151,10 @@ fn promise(bar: &Bar) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Effort;
+    use super::super::report::made::{bar, report, row, run};
     use super::super::report::{Limit, Row, Unit};
-    use super::super::{Effort, Groups};
     use super::*;
-
-    fn row(name: &str, samples: &[f64], baseline: Option<&str>) -> Row {
-        Row {
-            group: "g".to_owned(),
-            name: name.to_owned(),
-            unit: Unit::NsPerPacket,
-            samples: samples.to_vec(),
-            around: Vec::new(),
-            baseline: baseline.map(str::to_owned),
-        }
-    }
-
-    fn report(rows: Vec<Row>) -> Report {
-        Report {
-            rows,
-            ..Report::new("program")
-        }
-    }
-
-    fn bar(name: &str, value: f64, limit: Limit) -> Bar {
-        Bar {
-            name: name.to_owned(),
-            value,
-            limit,
-        }
-    }
-
-    fn run(effort: Effort, only: Option<&str>) -> Run {
-        let groups = only.map_or(Groups::All, |only| Groups::Holding(only.to_owned()));
-        Run::now(effort, &groups)
-    }
 
     #[test]
     fn a_comparison_shows_what_changed_what_came_and_what_went() {

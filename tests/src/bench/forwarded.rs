@@ -39,4 +39,10 @@ mod tests {
         assert!(statistic(text, "Ip:", "InMsgs").is_err());
         assert!(statistic(text, "Tcp:", "InSegs").is_err());
     }
+
+    #[test]
+    fn the_kernel_says_what_it_forwarded_here() {
+        let found = here();
+        assert!(found.is_ok(), "{found:?}");
+    }
 }

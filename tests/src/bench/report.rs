@@ -307,7 +307,7 @@ impl fmt::Display for Report {
         if !self.bars.is_empty() {
             writeln!(f, "\nbars")?;
         }
-        let width = width(&self.bars);
+        let width = name_width(&self.bars);
         for bar in &self.bars {
             writeln!(
                 f,
@@ -323,7 +323,7 @@ impl fmt::Display for Report {
 }
 
 /// Of the column of names.
-pub(super) fn width(bars: &[Bar]) -> usize {
+pub(super) fn name_width(bars: &[Bar]) -> usize {
     bars.iter().map(|bar| bar.name.len()).max().unwrap_or(0)
 }
 
@@ -344,12 +344,13 @@ pub(super) fn bar_figure(value: f64) -> String {
     }
 }
 
+/// What tests of reports are made of.
 #[cfg(test)]
-mod tests {
+pub(super) mod made {
     use super::super::{Effort, Groups};
     use super::*;
 
-    fn row(name: &str, samples: &[f64], baseline: Option<&str>) -> Row {
+    pub(in crate::bench) fn row(name: &str, samples: &[f64], baseline: Option<&str>) -> Row {
         Row {
             group: "g".to_owned(),
             name: name.to_owned(),
@@ -360,14 +361,14 @@ mod tests {
         }
     }
 
-    fn report(rows: Vec<Row>) -> Report {
+    pub(in crate::bench) fn report(rows: Vec<Row>) -> Report {
         Report {
             rows,
             ..Report::new("program")
         }
     }
 
-    fn bar(name: &str, value: f64, limit: Limit) -> Bar {
+    pub(in crate::bench) fn bar(name: &str, value: f64, limit: Limit) -> Bar {
         Bar {
             name: name.to_owned(),
             value,
@@ -375,10 +376,17 @@ mod tests {
         }
     }
 
-    fn run(effort: Effort, only: Option<&str>) -> Run {
+    pub(in crate::bench) fn run(effort: Effort, only: Option<&str>) -> Run {
         let groups = only.map_or(Groups::All, |only| Groups::Holding(only.to_owned()));
         Run::now(effort, &groups)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Effort;
+    use super::made::{bar, report, row, run};
+    use super::*;
 
     #[test]
     fn ratios_are_of_minima_and_of_medians() {

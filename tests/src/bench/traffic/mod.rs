@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use self::network::Offloads;
-use self::tools::{latency, wrk};
+use self::tools::{Connections, latency, wrk};
 use self::ways::{Hook, Running, Way};
 use super::report::{Report, Row, Unit};
 use super::{Effort, Groups};
@@ -235,11 +235,11 @@ fn measure(topology: &Topology, course: &Course, lengths: Lengths, rate: f64) ->
     course.offloads.set(topology)?;
     let running = Running::start(topology, course.way)?;
     warm_up(topology, &running, lengths)?;
-    let one_each = ["-H", "Connection: close"];
-    let connections = wrk(topology, &running, "/", KEPT, lengths.run, &one_each)?.per_second;
+    let one_each = (KEPT, Connections::OneRequestEach);
+    let connections = wrk(topology, &running, "/", one_each, lengths.run)?.per_second;
     let mut figures = vec![connections, requests(topology, &running, lengths.run)?];
     if course.offloads == Offloads::AtPeers {
-        let blobs = wrk(topology, &running, "/files/blob", FEW, lengths.run, &[])?.per_second;
+        let blobs = wrk(topology, &running, "/files/blob", (FEW, Connections::Kept), lengths.run)?.per_second;
         figures.push(blobs * f64::from(BLOB_MEGABYTES));
         let before = busy_ticks()?;
         let latency = latency(topology, &running, KEPT, lengths.run, rate)?;
@@ -255,7 +255,7 @@ fn measure(topology: &Topology, course: &Course, lengths: Lengths, rate: f64) ->
 
 /// Requests a second on kept connections.
 fn requests(topology: &Topology, running: &Running, time: Duration) -> Result<f64> {
-    Ok(wrk(topology, running, "/", KEPT, time, &[])?.per_second)
+    Ok(wrk(topology, running, "/", (KEPT, Connections::Kept), time)?.per_second)
 }
 
 /// Ticks in which the machine's CPUs were not idle.

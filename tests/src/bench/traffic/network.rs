@@ -2,10 +2,10 @@
 //! offloads.
 
 use std::fs;
-use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::ways::Way;
 use crate::netns::Namespace;
 use crate::process::run as run_command;
 use crate::topology::{Plan, Topology};
@@ -24,9 +24,6 @@ pub(super) enum Offloads {
     /// veth hands them to the forwarding directly, which no wire does.
     Everywhere,
 }
-
-/// Ways to balance, at most.
-pub(super) const WAYS: u8 = 16;
 
 impl Offloads {
     pub(super) const ALL: [Self; 2] = [Self::AtPeers, Self::Everywhere];
@@ -57,10 +54,12 @@ pub(super) fn build() -> Result<Topology> {
     server(&topology)?
         .namespace
         .ip(&format!("link set eth0 address {PEERS_MAC}\n"))?;
-    let addresses: Vec<String> = (0..WAYS)
-        .map(|at| format!("addr add {}/24 dev eth0\n", server_address(at)))
-        .collect();
-    server(&topology)?.namespace.ip(&addresses.concat())?;
+    for way in Way::ALL {
+        let address = way.server()?;
+        server(&topology)?
+            .namespace
+            .ip(&format!("addr add {address}/24 dev eth0\n"))?;
+    }
     topology.balancer.sysctl("net/ipv4/ip_forward", "1")?;
     for link in ["all", "front0", "back0"] {
         topology
@@ -78,12 +77,6 @@ pub(super) fn build() -> Result<Topology> {
 /// The server's host.
 pub(super) fn server(topology: &Topology) -> Result<&crate::topology::BackendHost> {
     topology.backends.first().context("a line has one backend")
-}
-
-/// The server's address in the way of this number. Each has its own: for a minute after one way's connections the server
-/// turns away new ones from the same address and port whose timestamps begin elsewhere, as another way's do.
-pub(super) fn server_address(way: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, 100 + way)
 }
 
 /// The server's congestion control, which sends nearly all there is to send.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::SERVER_PORT;
-use super::network::{WAYS, server_address};
 use super::relay::Relay;
 use crate::agent::{Agent, agent_section};
 use crate::client::backends;
@@ -75,6 +74,14 @@ impl Way {
         }
     }
 
+    /// The server's address. Each way has its own: for a minute after one way's connections the server turns away new ones
+    /// from the same address and port whose timestamps begin elsewhere, as another way's do.
+    pub(super) fn server(self) -> Result<Ipv4Addr> {
+        let host = (100..).zip(Self::ALL).find(|(_, each)| *each == self);
+        let (host, _) = host.with_context(|| format!("{} has no address", self.name()))?;
+        Ok(Ipv4Addr::new(10, 0, 0, host))
+    }
+
     /// Whether the client asks the server's own address, not the VIP.
     const fn asks_the_server(self) -> bool {
         matches!(self, Self::Direct | Self::BareRedirect(_))
@@ -100,10 +107,7 @@ enum What {
 impl<'a> Running<'a> {
     /// Starts it and waits for the first answer.
     pub(super) fn start(topology: &'a Topology, way: Way) -> Result<Self> {
-        let number = (0..WAYS)
-            .zip(Way::ALL)
-            .find_map(|(number, each)| (each == way).then_some(number));
-        let server = server_address(number.context("more ways than addresses")?);
+        let server = way.server()?;
         let what = match way {
             Way::Direct => What::Kernel,
             Way::BareRedirect(hook) => What::Relay(Relay::attach(&topology.balancer, hook)?),
