@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use xlb_tests::agent::{Agent, agent_section};
 use xlb_tests::alone::shared;
 use xlb_tests::client::backends;
@@ -211,4 +212,56 @@ fn an_agent_that_was_killed_starts_with_another_config_and_open_connections_stay
         Talk::connect(&topology.client, targets(81)[0], Duration::from_secs(2)).and_then(|mut talk| talk.ask());
     ensure!(refused.is_err(), "a removed service answers: {refused:?}");
     Ok(())
+}
+
+/// A ring of half the slots cannot be built anew beside the old one. Nobody would see that the new weights are not in force.
+#[test]
+fn a_ring_without_room_is_said_and_the_former_one_serves() -> Result<()> {
+    require!("ip", "ethtool");
+    let _share = shared();
+    let topology = Topology::build(Plan::full_nat(2))?;
+    let hosts = &topology.backends;
+    let _servers: Vec<TalkServer> = hosts
+        .iter()
+        .map(|host| TalkServer::start(&host.namespace, "any", 8081))
+        .collect::<Result<_>>()?;
+    let section = agent_section(&topology) + "\n[limits]\nring_slots = 1024\n";
+    let weighted = |heavy: u32| {
+        let service = ServiceText::v4("web", "tcp", 80)
+            .key("check", QUICK_TCP_CHECK)
+            .weighted_host("light", &hosts[0], 8081, 1)
+            .weighted_host("heavy", &hosts[1], 8081, heavy);
+        format!("{section}{}", service.text())
+    };
+    let agent = Agent::start_with(&topology, "", &weighted(100))?;
+    let client = agent.client();
+    client.wait_all_up()?;
+    let warning = |status: &Value| {
+        let all = status["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
+        all.iter().find(|warning| warning["code"] == "no_ring_room").cloned()
+    };
+    ensure!(warning(&client.status()?).is_none(), "512 of 1,024 slots are free");
+
+    // Twice as many slots: the ring would fit if the old one were not there.
+    reload(&agent, &weighted(200))?;
+    client.wait_for("a word about the ring", |status| warning(status).is_some())?;
+    let status = client.status()?;
+    let said = warning(&status).context("the warning is gone again")?;
+    ensure!(
+        said["message"]
+            == "service web: no 1024 slots in one piece are free for its IPv4 ring: its former one serves on, without new \
+                backends and weights",
+        "{said}"
+    );
+    ensure!(
+        said["next"].to_string().contains("ring_slots") && status["overall"] == "degraded",
+        "{status}"
+    );
+    let target = SocketAddr::new(VIP4.into(), 80);
+    ensure!(Talk::connect(&topology.client, target, PATIENCE)?.ask()? == "any");
+
+    reload(&agent, &weighted(1))?;
+    client.wait_for("a smaller ring, which has room", |status| {
+        warning(status).is_none() && status["overall"] == "ok"
+    })
 }

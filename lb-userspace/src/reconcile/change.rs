@@ -14,7 +14,7 @@ use super::pass::{self, Applied, Ended};
 use super::snapshot::FailedOp;
 use super::writer::{Freshness, Writer};
 use crate::config::Panic;
-use crate::state::{self, CompileError, Family, Image, Inputs, Op};
+use crate::state::{self, CompileError, Family, Image, Inputs, Op, WaitingRing};
 use crate::view::{Timestamp, WarningView};
 
 /// Of fewer new names none waits for an index long enough that a thread is worth its start.
@@ -35,7 +35,7 @@ impl Writer {
                 return Err(error.into());
             }
         };
-        self.warnings.clear();
+        self.warn_rings();
         self.note_all_down(down);
         let ops = state::diff(&self.image, &new);
         if ops.is_empty() {
@@ -199,6 +199,19 @@ impl Writer {
         }
     }
 
+    /// Says which rings have no room and will get none by themselves, in the place of what the compile before said.
+    fn warn_rings(&mut self) {
+        let warnings: Vec<WarningView> = self.ids.rings_without_room().iter().map(no_room).collect();
+        if self.warnings == warnings {
+            return;
+        }
+        for warning in &warnings {
+            tracing::warn!(object = "rings", cause = warning.message, "no room for a ring");
+        }
+        self.warnings = warnings;
+        self.stale.snapshot = Freshness::Stale;
+    }
+
     fn warn_compile(&mut self, error: &CompileError) {
         tracing::error!(object = "image", cause = %error, "no new image; the running one stays");
         self.warnings = vec![WarningView {
@@ -207,6 +220,26 @@ impl Writer {
             next: None,
         }];
         self.stale.snapshot = Freshness::Stale;
+    }
+}
+
+fn no_room(ring: &WaitingRing) -> WarningView {
+    let WaitingRing { service, slots, .. } = ring;
+    let meanwhile = if ring.serves {
+        "its former one serves on, without new backends and weights"
+    } else {
+        "its new connections are dropped (no_backend)"
+    };
+    WarningView {
+        code: "no_ring_room".to_owned(),
+        message: format!(
+            "service {service}: no {slots} slots in one piece are free for its {} ring: {meanwhile}",
+            ring.family.as_str()
+        ),
+        next: Some(
+            "raise [limits] ring_slots to twice what is used; the new size needs 'xlb unload' and a start (drops flows)"
+                .to_owned(),
+        ),
     }
 }
 

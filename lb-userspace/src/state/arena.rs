@@ -32,10 +32,20 @@ impl Arena {
         let from =
             (order..ORDERS as u32).find(|order| self.free.get(*order as usize).is_some_and(|f| !f.is_empty()))?;
         let offset = self.free.get_mut(from as usize)?.pop_first()?;
-        // The upper halves go back.
-        for half in (order..from).rev() {
-            self.put(offset + (1 << half), half);
+        self.halve(offset, from, order);
+        Some(offset)
+    }
+
+    /// As [`Arena::take`], but the lowest span of all, and only one that starts below `below`: for moving what stands there.
+    pub fn take_below(&mut self, size: u32, below: u32) -> Option<u32> {
+        let order = size.checked_next_power_of_two()?.trailing_zeros();
+        let lowest = |from: u32| Some((*self.free.get(from as usize)?.first()?, from));
+        let (offset, from) = (order..ORDERS as u32).filter_map(lowest).min()?;
+        if offset >= below {
+            return None;
         }
+        self.free.get_mut(from as usize)?.remove(&offset);
+        self.halve(offset, from, order);
         Some(offset)
     }
 
@@ -69,6 +79,13 @@ impl Arena {
     pub fn free_slots(&self) -> u64 {
         let slots = |(order, spans): (usize, &BTreeSet<u32>)| (spans.len() as u64) << order;
         self.free.iter().enumerate().map(slots).sum()
+    }
+
+    /// Of a span that is taken out only the lowest part is needed: the upper halves go back.
+    fn halve(&mut self, offset: u32, from: u32, order: u32) {
+        for half in (order..from).rev() {
+            self.put(offset + (1 << half), half);
+        }
     }
 
     fn put(&mut self, offset: u32, order: u32) {
@@ -148,6 +165,17 @@ mod tests {
         assert_eq!(arena.take(1), None);
     }
 
+    #[test]
+    fn what_is_moved_goes_to_the_lowest_free_place_below_it() {
+        let mut arena = Arena::new(4_096);
+        assert!(arena.reserve(1_792, 256) && arena.reserve(2_048, 256));
+        assert_eq!(arena.take(2_048), None);
+        assert_eq!(arena.take_below(256, 2_048), Some(0));
+        assert_eq!(arena.take_below(256, 256), None, "the next one is at 256");
+        arena.release(2_048, 256);
+        assert_eq!(arena.take(2_048), Some(2_048));
+    }
+
     proptest! {
         #[test]
         fn spans_never_overlap_and_everything_comes_back(
@@ -157,6 +185,10 @@ mod tests {
             let mut held: Vec<(u32, u32)> = Vec::new();
             for (kind, at, size) in steps {
                 match kind {
+                    0 if at % 2 == 1 => if let Some(offset) = arena.take_below(size, at) {
+                        prop_assert!(offset < at);
+                        held.push((offset, size.next_power_of_two()));
+                    },
                     0 => if let Some(offset) = arena.take(size) { held.push((offset, size.next_power_of_two())) },
                     1 => {
                         let free = at + size <= capacity

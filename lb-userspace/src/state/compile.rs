@@ -25,6 +25,7 @@ use super::ids::{Ids, RingPlaces};
 use super::image::Image;
 use super::links::{BackendRef, Hop, Links};
 use super::retired::Holds;
+use super::spans::GRACE;
 
 /// Everything an image is made of.
 #[derive(Clone, Copy, Debug)]
@@ -98,18 +99,21 @@ pub enum CompileError {
 /// # Errors
 /// When the config does not fit into the maps. `ids` stays usable; the image in force is `previous`.
 pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
+    let waited = ids.ring_places == RingPlaces::Waiting;
     ids.ring_places = RingPlaces::Placed;
-    let image = image(inputs, previous, ids);
+    ids.waiting.clear();
+    let image = image(inputs, previous, ids, waited);
+    ids.makes_room = false;
     if image.is_err() {
-        // Some rings may have got places that no image will name.
-        ids.ring_places = RingPlaces::Waiting;
+        ids.ring_places = RingPlaces::Unknown;
     }
     image
 }
 
-fn image(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
+fn image(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, waited: bool) -> Result<Image, CompileError> {
     let limits = inputs.config.limits;
     ids.begin(limits, previous, inputs.now)?;
+    ids.makes_room = waited && ids.spans().next_due().is_none();
     let mut image = Image::default();
     interfaces::compile(inputs, previous, &mut image)?;
     services::compile(inputs, previous, ids, &mut image)?;
@@ -161,7 +165,14 @@ fn due(ids: &mut Ids, holds: Holds, now: Duration) -> Option<Duration> {
         .filter(|due| *due > now)
         .min();
     let retired = ids.retired.next_due(holds, now);
-    [removed, retired, ids.spans().next_due()].into_iter().flatten().min()
+    let mut rested = ids.spans().next_due();
+    // Nothing rests, and a ring has no room all the same: the next compile makes some.
+    let lacks_room = ids.ring_places == RingPlaces::Waiting && rested.is_none();
+    ids.is_full = lacks_room && ids.makes_room;
+    if lacks_room && !ids.makes_room {
+        rested = Some(now + GRACE);
+    }
+    [removed, retired, rested].into_iter().flatten().min()
 }
 
 /// An address as it stands in maps.

@@ -30,9 +30,18 @@ pub struct Ids {
     /// Where each ring was last placed, and what it was built from. Of a ring that was never written the place is another one
     /// than the image has.
     pub(super) ring_keys: HashMap<(u32, Family), (u32, RingKey)>,
-    /// Slots that all rings have together.
-    pub(super) ring_slots: u64,
+    /// Slots that the rings of a service need, whoever is up.
+    pub(super) ring_slots: HashMap<u32, u64>,
+    /// The same of all services together.
+    pub(super) all_ring_slots: u64,
     pub(super) ring_places: RingPlaces,
+    /// Those that wait, where `ring_places` says so.
+    pub(super) waiting: Vec<WaitingRing>,
+    /// Whether this compile moves rings to lower places: one has waited until nothing rested any more, and all that keeps it
+    /// waiting is where the others stand.
+    pub(super) makes_room: bool,
+    /// Whether no time and no moving will give those that wait a place.
+    pub(super) is_full: bool,
     spans: Option<Spans>,
     limits: Option<Limits>,
     pub(super) due: Option<Duration>,
@@ -69,6 +78,21 @@ pub(super) enum RingPlaces {
     Placed,
     /// One waits for room.
     Waiting,
+    /// The compile failed: some may have got places that no image names.
+    Unknown,
+}
+
+/// A ring of the newest image that has no place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRing {
+    /// Name of its service.
+    pub service: String,
+    /// Family of its backends.
+    pub family: Family,
+    /// Slots that it needs in one piece.
+    pub slots: u32,
+    /// Whether the ring before it serves meanwhile; without one the service drops new connections.
+    pub serves: bool,
 }
 
 /// What a ring is made of; the same key gives the same ring.
@@ -105,6 +129,12 @@ impl Ids {
     /// count of a `REMOVED` one falls to 0.
     pub fn next_due(&self) -> Option<Duration> {
         self.due
+    }
+
+    /// Rings of the newest image for which there is no place, nor will be one unless something changes. Those that have one
+    /// in a few seconds are not among them.
+    pub fn rings_without_room(&self) -> &[WaitingRing] {
+        if self.is_full { &self.waiting } else { &[] }
     }
 
     /// Whether something stays for connections that may still need it: only then does a compile ask for live flows.

@@ -21,6 +21,6 @@ mod tests;
 pub use compile::{CompileError, Inputs, Part, changed_settings, compile, compile_settings};
 pub use diff::diff;
 pub use health::HealthState;
-pub use ids::{Family, Ids};
+pub use ids::{Family, Ids, WaitingRing};
 pub use image::{Image, Op};
 pub use links::{BackendRef, Hop, Link, Links, Moved, TxWay};

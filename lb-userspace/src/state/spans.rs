@@ -71,6 +71,14 @@ impl Spans {
         Some(offset)
     }
 
+    /// A span for what stands at `below`, at a lower place; `None` where there is none.
+    pub(super) fn take_below(&mut self, size: u32, below: u32, now: Duration) -> Option<u32> {
+        let offset = self.arena.take_below(size, below)?;
+        let unnamed_since = Some(now);
+        self.held.insert(offset, Held { size, unnamed_since });
+        Some(offset)
+    }
+
     /// An image is about to name other spans: what [`Spans::look_at`] would find in it.
     pub(super) fn moved(&mut self, old: impl Iterator<Item = u32>, new: impl Iterator<Item = u32>, now: Duration) {
         for offset in old {

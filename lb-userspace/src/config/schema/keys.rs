@@ -173,7 +173,7 @@ pub(super) static LIMITS: Section = Section {
             "ring_slots",
             Kind::Number(256, 67_108_864),
             "`1048576`",
-            "Slots of all rings, four bytes each. A service takes about 100 per backend (rounded up to a power of two, 256 to 65536; more where weights differ a lot) for each family, and room for one more ring makes changes immediate.",
+            "Slots of all rings, four bytes each. A service takes about 100 per backend (rounded up to a power of two, 256 to 65536; more where weights differ a lot) for each family, and a changed ring is built beside the one in force: leave room for the largest once more. A ring that never finds room is said (`no_ring_room`).",
         ),
         key(
             "endpoints",

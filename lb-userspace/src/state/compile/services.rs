@@ -8,7 +8,7 @@ use lb_common::abi::{
 };
 
 use crate::config::{BackendConfig, Mode, OnMiss, ServiceConfig};
-use crate::state::ids::{BackendKey, Family, Ids, RingKey, RingPlaces};
+use crate::state::ids::{BackendKey, Family, Ids, RingKey, RingPlaces, WaitingRing};
 use crate::state::image::Image;
 use crate::state::names;
 use crate::state::panic;
@@ -26,7 +26,9 @@ pub(super) fn compile(
     for service in &inputs.config.services {
         plans.push(plan(inputs, previous, ids, (service, &mut *image))?);
     }
-    ids.ring_slots = rings_fit(&plans, inputs.config.limits.ring_slots)?;
+    rings_fit(&plans, inputs.config.limits.ring_slots)?;
+    ids.ring_slots = plans.iter().map(|plan| (plan.id, plan.ring_slots)).collect();
+    ids.all_ring_slots = plans.iter().map(|plan| plan.ring_slots).sum();
     let built = build_changed(previous, ids, &plans);
     for (plan, built) in plans.iter().zip(built) {
         let entry = entry(inputs, previous, ids, (plan, built, &mut *image));
@@ -62,12 +64,8 @@ pub(super) struct Plan<'a> {
     pub(super) id: u32,
     config: &'a ServiceConfig,
     pub(super) rings: [(Family, RingKey); 2],
-}
-
-impl Plan<'_> {
-    pub(super) fn ring_slots(&self) -> u64 {
-        self.rings.iter().map(|(_, key)| u64::from(key.size)).sum()
-    }
+    /// Slots of both rings, also of one that has no member now: what fits once fits in every state of health.
+    pub(super) ring_slots: u64,
 }
 
 pub(super) fn plan<'a>(
@@ -97,10 +95,12 @@ pub(super) fn plan<'a>(
     }
     endpoints(service, id, image);
     let seed = inputs.config.agent.hash_seed;
+    let keys = [Family::V4, Family::V6].map(|family| (family, ring_key(service, family, seed, &entries)));
     Ok(Plan {
         id,
         config: service,
-        rings: [Family::V4, Family::V6].map(|family| (family, ring_key(service, family, seed, &entries))),
+        ring_slots: keys.iter().map(|(_, (_, size))| u64::from(*size)).sum(),
+        rings: keys.map(|(family, (key, _))| (family, key)),
     })
 }
 
@@ -132,9 +132,14 @@ fn endpoints(service: &ServiceConfig, service_id: u32, image: &mut Image) {
     }
 }
 
-/// What the ring of one family is made of. Its size counts every backend that has a weight, its slots only those that
-/// take flows.
-fn ring_key(service: &ServiceConfig, family: Family, seed: u32, entries: &[(&BackendConfig, u32, Backend)]) -> RingKey {
+/// What the ring of one family is made of, and the size it has with all its backends. That counts every backend that has a
+/// weight, the slots only those that take flows.
+fn ring_key(
+    service: &ServiceConfig,
+    family: Family,
+    seed: u32,
+    entries: &[(&BackendConfig, u32, Backend)],
+) -> (RingKey, u32) {
     let of_family = |address: IpAddr| Family::of(address) == family;
     let has_vip = service.vips.iter().any(|vip| of_family(*vip));
     let of_ring = || {
@@ -153,16 +158,16 @@ fn ring_key(service: &ServiceConfig, family: Family, seed: u32, entries: &[(&Bac
         .collect();
     members.sort_unstable();
     let size = rings::ring_size(of_ring().map(|(config, ..)| config.weight));
-    RingKey {
+    let key = RingKey {
         seed,
         size: if members.is_empty() { 0 } else { size },
         members,
-    }
+    };
+    (key, size)
 }
 
-/// How many slots all rings have together.
-fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<u64, CompileError> {
-    let wanted = plans.iter().map(Plan::ring_slots).sum();
+fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<(), CompileError> {
+    let wanted = plans.iter().map(|plan| plan.ring_slots).sum();
     if wanted > u64::from(ring_slots) {
         return Err(CompileError::Limit {
             what: "ring slots",
@@ -171,7 +176,7 @@ fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<u64, CompileError> {
             limit: ring_slots.into(),
         });
     }
-    Ok(wanted)
+    Ok(())
 }
 
 pub(super) fn entry(
@@ -183,7 +188,7 @@ pub(super) fn entry(
     let before = previous.services.get(&plan.id);
     let [(ring4_offset, ring4_size), (ring6_offset, ring6_size)] = [0, 1].map(|at| {
         let (family, key) = &plan.rings[at];
-        let placed = place(inputs, previous, ids, (plan.id, *family, key, built[at].take()));
+        let placed = place(inputs, previous, ids, (plan, *family, key, built[at].take()));
         let Some((offset, slots)) = placed else {
             return (0, 0);
         };
@@ -245,14 +250,17 @@ fn place(
     inputs: &Inputs<'_>,
     previous: &Image,
     ids: &mut Ids,
-    (id, family, key, built): (u32, Family, &RingKey, Option<Arc<Vec<u32>>>),
+    (plan, family, key, built): (&Plan<'_>, Family, &RingKey, Option<Arc<Vec<u32>>>),
 ) -> Option<(u32, Arc<Vec<u32>>)> {
+    let id = plan.id;
     if key.size == 0 {
         ids.ring_keys.remove(&(id, family));
         return None;
     }
     let standing = Standing::of(previous, ids, (id, family), key);
     if let Some((offset, slots)) = standing.fits {
+        let offset = moved(inputs, ids, (offset, slots));
+        ids.ring_keys.insert((id, family), (offset, key.clone()));
         return Some((offset, Arc::clone(slots)));
     }
     let slots = built.unwrap_or_else(|| Arc::new(rings::build(key.seed, key.size, &key.members)));
@@ -267,5 +275,22 @@ fn place(
     // No room until resting spans are free: the old ring serves as long (`next_due` says when to come back). Its
     // backends stay in the image (`removed`), and the program passes over those that take no flows.
     ids.ring_places = RingPlaces::Waiting;
-    standing.ring.map(|(offset, old)| (offset, Arc::clone(old)))
+    ids.waiting.push(WaitingRing {
+        service: plan.config.name.clone(),
+        family,
+        slots: key.size,
+        serves: standing.ring.is_some(),
+    });
+    let (offset, old) = standing.ring?;
+    Some((moved(inputs, ids, (offset, old)), Arc::clone(old)))
+}
+
+/// Where a ring stands from now on: where it stood, or lower where that makes room for one that waits.
+fn moved(inputs: &Inputs<'_>, ids: &mut Ids, (offset, slots): (u32, &Arc<Vec<u32>>)) -> u32 {
+    let lower = if ids.makes_room {
+        ids.spans().take_below(slots.len() as u32, offset, inputs.now)
+    } else {
+        None
+    };
+    lower.unwrap_or(offset)
 }

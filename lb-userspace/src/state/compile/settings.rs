@@ -99,10 +99,11 @@ pub fn compile_settings(
         plans.push(services::plan(inputs, previous, ids, (service, &mut new)).ok()?);
     }
     let mut old = before(previous, &new)?;
-    let slots_before: u64 = plans.iter().map(|plan| slots_of(ids, plan.id)).sum();
-    let slots: u64 = plans.iter().map(services::Plan::ring_slots).sum();
-    let slots = (ids.ring_slots + slots).checked_sub(slots_before)?;
-    if ids.ring_places == RingPlaces::Waiting || slots > u64::from(inputs.config.limits.ring_slots) {
+    let before = plans.iter().map(|plan| ids.ring_slots.get(&plan.id).copied());
+    let slots_before = before.sum::<Option<u64>>()?;
+    let slots: u64 = plans.iter().map(|plan| plan.ring_slots).sum();
+    let all_slots = (ids.all_ring_slots + slots).checked_sub(slots_before)?;
+    if ids.ring_places != RingPlaces::Placed || all_slots > u64::from(inputs.config.limits.ring_slots) {
         return None;
     }
     for plan in &plans {
@@ -110,14 +111,16 @@ pub fn compile_settings(
         old.services.insert(plan.id, *previous.services.get(&plan.id)?);
         new.services.insert(plan.id, entry);
     }
-    if ids.ring_places == RingPlaces::Waiting {
+    if ids.ring_places != RingPlaces::Placed {
         return None;
     }
     let spans: Vec<(u32, u32)> = old.ring_spans().collect();
     for (offset, _) in spans {
         old.rings.insert(offset, Arc::clone(previous.rings.get(&offset)?));
     }
-    ids.ring_slots = slots;
+    ids.ring_slots
+        .extend(plans.iter().map(|plan| (plan.id, plan.ring_slots)));
+    ids.all_ring_slots = all_slots;
     let (left, taken) = (gone(&old, &new), gone(&new, &old));
     ids.spans().moved(left.into_iter(), taken.into_iter(), inputs.now);
     ids.due = [ids.due, ids.spans().next_due()].into_iter().flatten().min();
@@ -166,10 +169,4 @@ fn before(previous: &Image, new: &Image) -> Option<Image> {
     }
     let named = |key: &NameKey| key.kind == name_kind::SERVICE;
     new.names.keys().any(named).then_some(old)
-}
-
-fn slots_of(ids: &Ids, service: u32) -> u64 {
-    use crate::state::Family;
-    let keys = [Family::V4, Family::V6].map(|family| ids.ring_keys.get(&(service, family)));
-    keys.into_iter().flatten().map(|(_, key)| u64::from(key.size)).sum()
 }

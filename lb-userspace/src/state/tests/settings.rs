@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::config::BackendConfig;
 
 /// Room for each ring once more and little else.
 const TEXT: &str = r#"
@@ -65,6 +66,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..30)
 }
 
+/// How a step was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Alone,
+    Whole,
+}
+
 /// An image with each ring in the place of its offset, which is any free one.
 fn without_places(image: &Image) -> (Image, Vec<Vec<u32>>) {
     let mut image = image.clone();
@@ -83,16 +91,75 @@ fn rings(image: &Image) -> Vec<Vec<u32>> {
 }
 
 impl World {
+    fn take(&mut self, step: &Step) -> Taken {
+        let mut config = self.config.clone();
+        let mut backend = |at: usize, nth: usize, change: &mut dyn FnMut(&mut BackendConfig)| {
+            let service = Arc::make_mut(&mut config.services[at]);
+            let nth = nth % service.backends.len();
+            change(&mut service.backends[nth]);
+            reference(&service.name, &service.backends[nth].name)
+        };
+        match *step {
+            Step::Weight(at, nth, weight) => drop(backend(at, nth, &mut |backend| backend.weight = weight)),
+            Step::Weights(weight) => {
+                for at in 0..self.config.services.len() {
+                    backend(at, 0, &mut |backend| backend.weight = weight);
+                }
+            }
+            Step::Admin(at, nth, state) => {
+                let name = backend(at, nth, &mut |backend| backend.state = state);
+                self.admin.insert(name, state);
+            }
+            Step::Health(nth, state) => {
+                let name = backend(0, nth, &mut |_| {});
+                self.health.insert(name, state);
+                self.step();
+                return Taken::Whole;
+            }
+            Step::Time(ms) => {
+                self.pass(Duration::from_millis(ms));
+                if ms > 1_500 {
+                    self.step();
+                }
+                return Taken::Whole;
+            }
+        }
+        if self.set(config).is_some() {
+            return Taken::Alone;
+        }
+        self.step();
+        Taken::Whole
+    }
+
+    /// Lets time pass until nothing is due, as the agent does. Then every ring is the one of a fresh start, unless there
+    /// is said to be no room for it.
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            self.pass(Duration::from_secs(3));
+            self.step();
+        }
+        let fresh = compile(&self.inputs(), &Image::default(), &mut Ids::default()).expect("the config fits");
+        if self.ids.rings_without_room().is_empty() {
+            assert_eq!(rings(&self.image), rings(&fresh));
+        }
+    }
+
     /// A change of settings, alone where that can be.
     fn set(&mut self, new: Config) -> Option<()> {
         let old = std::mem::replace(&mut self.config, new);
         let new = self.config.clone();
         let changed = changed_settings(&old, &new, 16)?;
         let mut whole_ids = self.ids.clone();
-        let whole = compile(&self.inputs(), &self.image, &mut whole_ids).expect("the config fits");
+        let whole = compile(&self.inputs(), &self.image, &mut whole_ids);
         let mut ids = std::mem::take(&mut self.ids);
         let part = compile_settings(&self.inputs(), &self.image, &mut ids, &changed);
         self.ids = ids;
+        let Ok(whole) = whole else {
+            // More slots than there are: nobody takes it, and all stays as it was.
+            assert!(part.is_none());
+            self.config = old;
+            return None;
+        };
         let part = part?;
         let mut expected = self.image.clone();
         part.apply(&mut expected);
@@ -116,58 +183,12 @@ fn settings_compiled_alone_give_the_image_that_the_whole_config_gives() {
     let result = TestRunner::default().run(&steps(), |steps| {
         let mut world = World::new(TEXT);
         world.step();
-        for step in steps {
-            let mut config = world.config.clone();
-            let (at, nth) = match step {
-                Step::Weight(at, nth, _) | Step::Admin(at, nth, _) => (at, nth),
-                Step::Health(nth, state) => {
-                    let name = config.services[0].backends[nth].name.clone();
-                    world.health.insert(reference("web", &name), state);
-                    world.step();
-                    continue;
-                }
-                Step::Time(ms) => {
-                    world.pass(Duration::from_millis(ms));
-                    if ms > 1_500 {
-                        world.step();
-                    }
-                    continue;
-                }
-                Step::Weights(weight) => {
-                    for service in &mut config.services {
-                        Arc::make_mut(service).backends[0].weight = weight;
-                    }
-                    if world.set(config).is_none() {
-                        world.step();
-                    }
-                    continue;
-                }
-            };
-            let service = Arc::make_mut(&mut config.services[at]);
-            let name = service.name.clone();
-            let nth = nth % service.backends.len();
-            let backend = &mut service.backends[nth];
-            match step {
-                Step::Weight(.., weight) => backend.weight = weight,
-                Step::Admin(.., state) => {
-                    backend.state = state;
-                    world.admin.insert(reference(&name, &backend.name), state);
-                }
-                Step::Weights(_) | Step::Health(..) | Step::Time(_) => {}
-            }
-            tried.set(tried.get() + 1);
-            match world.set(config) {
-                Some(()) => taken.set(taken.get() + 1),
-                None => drop(world.step()),
-            }
+        for step in &steps {
+            let is_setting = matches!(step, Step::Weight(..) | Step::Admin(..));
+            tried.set(tried.get() + u32::from(is_setting));
+            taken.set(taken.get() + u32::from(world.take(step) == Taken::Alone && is_setting));
         }
-        // Whatever waited for room has found it.
-        for _ in 0..3 {
-            world.pass(Duration::from_secs(3));
-            world.step();
-        }
-        let fresh = compile(&world.inputs(), &Image::default(), &mut Ids::default()).expect("the config fits");
-        assert_eq!(rings(&world.image), rings(&fresh));
+        world.settle();
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
@@ -176,6 +197,88 @@ fn settings_compiled_alone_give_the_image_that_the_whole_config_gives() {
         "{} of {} were alone",
         taken.get(),
         tried.get()
+    );
+}
+
+/// The config with other weights of a service's first two backends.
+fn weights(world: &World, at: usize, pair: [u32; 2]) -> Config {
+    let mut config = world.config.clone();
+    for (backend, weight) in Arc::make_mut(&mut config.services[at]).backends.iter_mut().zip(pair) {
+        backend.weight = weight;
+    }
+    config
+}
+
+/// Small rings that straddle the middle of the arena kept one half of it from a ring that needs a whole half, for ever.
+#[test]
+fn rings_move_where_they_stand_in_the_way_of_another_one() {
+    let mut world = World::new(TEXT);
+    world.step();
+    for step in [
+        Step::Admin(1, 0, AdminState::Drain),
+        Step::Weight(2, 0, 0),
+        Step::Weights(1),
+        Step::Weight(0, 0, 0),
+        Step::Weight(0, 0, 0),
+        Step::Weights(1),
+        Step::Weights(256),
+        Step::Weight(1, 1, 1),
+    ] {
+        world.take(&step);
+    }
+    world.settle();
+    assert_eq!(world.ids.rings_without_room(), []);
+}
+
+#[test]
+fn a_ring_that_never_gets_room_is_said_and_the_old_one_serves() {
+    let mut world = World::new(TEXT);
+    world.step();
+    // Half of the arena for one ring: beside the others there is no second half.
+    world.config = weights(&world, 2, [1, 300]);
+    world.step();
+    world.settle();
+    let (_, ssh) = world.service("ssh");
+    assert_eq!((ssh.ring4_size, world.ids.rings_without_room()), (2_048, &[][..]));
+    world.config = weights(&world, 2, [1, 310]);
+    world.step();
+    assert_eq!(world.ids.rings_without_room(), [], "what rests may be enough");
+    world.settle();
+    let waiting = WaitingRing {
+        service: "ssh".to_owned(),
+        family: Family::V4,
+        slots: 2_048,
+        serves: true,
+    };
+    assert_eq!(world.ids.rings_without_room(), [waiting]);
+    assert_eq!(world.ids.next_due(), None, "only a change helps");
+    assert_eq!(world.service("ssh").1.ring4_offset, ssh.ring4_offset);
+    // A smaller one has room, and nothing is said any more.
+    world.config = weights(&world, 2, [1, 1]);
+    world.step();
+    world.settle();
+    assert_eq!(world.ids.rings_without_room(), []);
+}
+
+#[test]
+fn a_ring_without_members_keeps_its_part_of_the_slots() {
+    let mut world = World::new(TEXT);
+    world.step();
+    for backend in ["a", "b"] {
+        world.admin.insert(reference("dns", backend), AdminState::Maint);
+    }
+    for (at, pair) in [(2, [1, 300]), (1, [1, 150])] {
+        world.config = weights(&world, at, pair);
+        world.step();
+    }
+    assert_eq!(world.service("dns").1.ring4_size, 0);
+    world.config = weights(&world, 0, [1, 150]);
+    let error = world
+        .compiled()
+        .expect_err("dns had no room once its backends are back");
+    assert!(
+        matches!(error, CompileError::Limit { key: "ring_slots", .. }),
+        "{error}"
     );
 }
 
