@@ -2,8 +2,8 @@
 //! bitmap, and which ring slot a new flow takes.
 //!
 //! Words are addresses and ports loaded in *native* order from wire bytes, so both sides must build them with the
-//! helpers here. The mixing is that of `MurmurHash3` (Austin Appleby, public domain): cheap in BPF, no multiply wider
-//! than 32 bits. It is not keyed against an attacker: a bad guess costs a lookup or an uneven ring, never a wrong
+//! helpers here. The mixing is that of `MurmurHash3` (Austin Appleby, public domain): cheap in BPF, with multiplies of
+//! 32 bits (that of a key's tag takes words of 64, as the key stands in memory). It is not keyed against an attacker: a bad guess costs a lookup or an uneven ring, never a wrong
 //! backend.
 
 use crate::abi::OURS_BLOCKS;
@@ -59,12 +59,16 @@ pub const fn flow(seed: u32, client: u32, client_port: u16, vip: u32, service_po
 /// Mix of a flow key, stored in its value as `key_tag`: an entry that was deleted and reused between lookup and read
 /// shows another tag.
 ///
-/// `src` and `dst` are [`word4`] or [`word6`] of the key's addresses; ports are host order.
+/// `words` are all words of a [`crate::abi::FlowKey4`] or [`crate::abi::FlowKey6`], in native order. Keys that differ in ports
+/// or protocol alone never share a tag.
 #[inline(always)]
 #[must_use]
-pub const fn key_tag(src: u32, dst: u32, src_port: u16, dst_port: u16, protocol: u8) -> u32 {
-    let ports = ((src_port as u32) << 16) | dst_port as u32;
-    (src ^ dst.rotate_left(7) ^ protocol as u32).wrapping_mul(0x9e37_79b1) ^ ports
+pub fn key_tag<const N: usize>(words: [u64; N]) -> u32 {
+    let mixed = words
+        .into_iter()
+        .reduce(|mixed, word| mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word)
+        .unwrap_or_default();
+    mixed as u32 ^ (mixed >> 32) as u32
 }
 
 /// Which side of a packet an `xlb_ours` bit is about.
@@ -142,6 +146,26 @@ mod tests {
         );
     }
     const FLOW_GOLDEN: u32 = 2_553_983_365;
+
+    #[test]
+    fn keys_that_differ_in_one_bit_have_other_tags() {
+        let key = [0x0a00_0001_c000_020a_u64, 0x0006_1f90_9c40];
+        for word in 0..2 {
+            for bit in 0..64 {
+                let mut other = key;
+                other[word] ^= 1 << bit;
+                assert_ne!(key_tag(other), key_tag(key), "bit {bit} of word {word}");
+            }
+        }
+        let long = [1_u64, 2, 3, 4, 5];
+        for word in 0..5 {
+            for bit in 0..64 {
+                let mut other = long;
+                other[word] ^= 1 << bit;
+                assert_ne!(key_tag(other), key_tag(long), "bit {bit} of word {word}");
+            }
+        }
+    }
 
     #[test]
     fn a_snat_group_of_1024_ports_is_one_block() {

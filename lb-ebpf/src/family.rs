@@ -126,13 +126,7 @@ macro_rules! flow_tables {
 
         #[inline(always)]
         fn tag(key: &$key) -> u32 {
-            hash::key_tag(
-                Self::word(Self::from_wire(&key.src)),
-                Self::word(Self::from_wire(&key.dst)),
-                key.src_port,
-                key.dst_port,
-                key.protocol as u8,
-            )
+            hash::key_tag::<{ size_of::<$key>() / 8 }>(bytemuck::cast(*key))
         }
 
         #[inline(always)]

@@ -13,7 +13,7 @@ use lb_common::{
 
 use crate::{
     family::{Family, V4, V6},
-    flow::{Hop, is_gone, touch},
+    flow::{Hop, is_gone, is_of, touch},
     forward::{Ingress, check_parts, way},
     packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet},
     parse::{self, Facts, Shape, layer4, ports, tcp_flag},
@@ -148,18 +148,12 @@ where
     };
     match ether_type {
         ETHERTYPE_IPV4 => match plain4(packet) {
-            Plain::Facts(facts) if !is_ours(tables, &facts) => {
-                Fast::left(E::ends(packet, Verdict::pass(PassReason::NotOurs)))
-            }
-            Plain::Facts(facts) => by_protocol::<V4, P, T, E>(packet, tables, &facts, &ingress, Fast::slow4),
+            Plain::Facts(facts) => known::<V4, P, T, E>(packet, tables, &facts, &ingress, (facts4, Fast::slow4)),
             Plain::Not => Fast::slow4(Known::Nothing),
             Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
         },
         ETHERTYPE_IPV6 => match plain6(packet) {
-            Plain::Facts(facts) if !is_ours(tables, &facts) => {
-                Fast::left(E::ends(packet, Verdict::pass(PassReason::NotOurs)))
-            }
-            Plain::Facts(facts) => by_protocol::<V6, P, T, E>(packet, tables, &facts, &ingress, Fast::slow6),
+            Plain::Facts(facts) => known::<V6, P, T, E>(packet, tables, &facts, &ingress, (facts6, Fast::slow6)),
             Plain::Not => Fast::slow6(Known::Nothing),
             Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
         },
@@ -180,22 +174,24 @@ pub enum Plain<F: Family> {
 /// The plain parse of IPv4.
 #[inline(always)]
 pub fn plain4<P: Packet>(packet: &P) -> Plain<V4> {
-    const L4_AT: Offset = Offset::IP.plus(20);
     let Some(head) = packet.get::<EthIpv4>(Offset::START) else {
         return Plain::Truncated;
     };
     let ip = &head.ip;
-    let Some(pair) = packet.get::<[u8; 8]>(Offset::IP.plus(12)) else {
-        return Plain::Truncated;
-    };
-    let pair = u64::from_le_bytes(*pair);
     if ip.vihl != 0x45 || parse::v4::is_fragment(ip) || (ip.proto != IPPROTO_TCP && ip.proto != IPPROTO_UDP) {
         return Plain::Not;
     }
-    let Some((src_port, dst_port)) = ports(packet, L4_AT) else {
-        return Plain::Not;
-    };
-    Plain::Facts(Facts {
+    facts4(packet).map_or(Plain::Not, Plain::Facts)
+}
+
+/// What a plain IPv4 packet says, read from the packet.
+#[inline(always)]
+fn facts4<P: Packet>(packet: &P) -> Option<Facts<V4>> {
+    const L4_AT: Offset = Offset::IP.plus(20);
+    let ip = &packet.get::<EthIpv4>(Offset::START)?.ip;
+    let pair = u64::from_le_bytes(*packet.get::<[u8; 8]>(Offset::IP.plus(12))?);
+    let (src_port, dst_port) = ports(packet, L4_AT)?;
+    Some(Facts {
         src: (pair as u32).to_le_bytes(),
         dst: ((pair >> 32) as u32).to_le_bytes(),
         src_port,
@@ -210,7 +206,6 @@ pub fn plain4<P: Packet>(packet: &P) -> Plain<V4> {
 /// The plain parse of IPv6.
 #[inline(always)]
 pub fn plain6<P: Packet>(packet: &P) -> Plain<V6> {
-    const L4_AT: Offset = Offset::IP.plus(40);
     let Some(head) = packet.get::<EthIpv6>(Offset::START) else {
         return Plain::Truncated;
     };
@@ -219,10 +214,16 @@ pub fn plain6<P: Packet>(packet: &P) -> Plain<V6> {
     if version >> 4 != 6 || (ip.next_hdr != IPPROTO_TCP && ip.next_hdr != IPPROTO_UDP) {
         return Plain::Not;
     }
-    let Some((src_port, dst_port)) = ports(packet, L4_AT) else {
-        return Plain::Not;
-    };
-    Plain::Facts(Facts {
+    facts6(packet).map_or(Plain::Not, Plain::Facts)
+}
+
+/// What a plain IPv6 packet says, read from the packet.
+#[inline(always)]
+fn facts6<P: Packet>(packet: &P) -> Option<Facts<V6>> {
+    const L4_AT: Offset = Offset::IP.plus(40);
+    let ip = &packet.get::<EthIpv6>(Offset::START)?.ip;
+    let (src_port, dst_port) = ports(packet, L4_AT)?;
+    Some(Facts {
         src: V6::from_wire(&ip.src_addr),
         dst: V6::from_wire(&ip.dst_addr),
         src_port,
@@ -242,12 +243,40 @@ pub fn is_ours<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
         || tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port))
 }
 
+/// Goes on with a packet that may be ours. It is read anew after each question to a map: what is kept over a call costs a
+/// store and a load each, what stands in the packet only a load.
+#[inline(always)]
+fn known<F, P, T, E>(
+    packet: &mut P,
+    tables: &T,
+    facts: &Facts<F>,
+    ingress: &Ingress,
+    (again, slow): (impl Fn(&P) -> Option<Facts<F>>, impl Fn(Known) -> Fast),
+) -> Fast
+where
+    F: Rewrite,
+    P: Packet,
+    E: Exit<P>,
+    T: Tables + FlowTables<F>,
+{
+    let key = facts.key();
+    let to_us = tables.ours(hash::ours(OursSide::Destination, F::word(facts.dst), facts.dst_port));
+    let of_us = |facts: Facts<F>| tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port));
+    if !to_us && !again(packet).is_some_and(of_us) {
+        return Fast::left(E::ends(packet, Verdict::pass(PassReason::NotOurs)));
+    }
+    match again(packet) {
+        Some(facts) => by_protocol::<F, P, T, E>(packet, tables, (&facts, &key), ingress, slow),
+        None => slow(Known::Nothing),
+    }
+}
+
 /// Twice the code, of which each packet takes the half that asks nothing about the protocol.
 #[inline(always)]
 fn by_protocol<F, P, T, E>(
     packet: &mut P,
     tables: &T,
-    facts: &Facts<F>,
+    (facts, key): (&Facts<F>, &F::Key),
     ingress: &Ingress,
     slow: impl Fn(Known) -> Fast,
 ) -> Fast
@@ -259,10 +288,10 @@ where
 {
     if facts.is_tcp() {
         let protocol = IPPROTO_TCP;
-        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, ingress, slow)
+        established::<F, P, T, E>(packet, tables, (&Facts { protocol, ..*facts }, key), ingress, slow)
     } else {
         let protocol = IPPROTO_UDP;
-        established::<F, P, T, E>(packet, tables, &Facts { protocol, ..*facts }, ingress, slow)
+        established::<F, P, T, E>(packet, tables, (&Facts { protocol, ..*facts }, key), ingress, slow)
     }
 }
 
@@ -270,7 +299,7 @@ where
 fn established<F, P, T, E>(
     packet: &mut P,
     tables: &T,
-    facts: &Facts<F>,
+    (facts, key): (&Facts<F>, &F::Key),
     ingress: &Ingress,
     slow: impl Fn(Known) -> Fast,
 ) -> Fast
@@ -287,32 +316,29 @@ where
     if l4.has(tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST) || check_parts::<F, P>(packet, facts, l4).is_err() {
         return slow(Known::Plain);
     }
-    let key = facts.key();
-    let tag = F::tag(&key);
-    let Some(entry) = tables.established(&key) else {
+    let Some(entry) = tables.established(key) else {
         return slow(Known::NotEstablished);
     };
-    let now = tables.now();
-    // What is read of the entry from here to `is_still` counts only if that says so.
+    // What is read of the entry from here on counts only if its id is the same afterwards: [`rewrite_plain`] looks.
     let conn_id = entry.conn_id();
     let tail = entry.tail();
+    if !is_of(conn_id, tail.key_tag, F::tag(key)) {
+        return slow(Known::NotEstablished);
+    }
+    // Whatever the slow path does with the packet, it does this, too.
+    touch(tables, entry, tail.last_seen, tables.now());
     let state = tail.state;
     let is_tcp = facts.is_tcp();
     if state.direction() == direction::REPLY {
         if state.tcp_seen() != 0 || (!is_tcp && state.flags() & flow_flag::ANSWERED == 0) {
             return slow(Known::Plain);
         }
-        let (pair, edit, hop, last_seen, backend_id) =
-            (entry.pair(), tail.edit, tail.hop, tail.last_seen, tail.backend_id);
-        if !entry.is_still(conn_id, tail.key_tag, tag) {
-            return slow(Known::NotEstablished);
+        let backend_id = tail.backend_id;
+        let way = way(tail.hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex);
+        if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id), tail.hop) {
+            return Fast::left(E::ends(packet, Verdict::drop(reason)));
         }
-        touch(tables, entry, last_seen, now);
-        let way = way(hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex);
-        return match rewrite_plain::<F, P>(packet, is_tcp, l4, pair, edit, hop) {
-            Some(()) => Fast::left(E::to_client(packet, backend_id, way)),
-            None => Fast::left(E::ends(packet, Verdict::drop(DropReason::TruncatedL4))),
-        };
+        return Fast::left(E::to_client(packet, backend_id, way));
     }
     let backend_id = tail.backend_id;
     let Some(backend) = tables.backend(backend_id) else {
@@ -322,18 +348,13 @@ where
     if moved || state.tcp_seen() != 0 || (!is_tcp && is_gone(backend.state)) {
         return slow(Known::Plain);
     }
-    let (pair, edit, last_seen) = (entry.pair(), tail.edit, tail.last_seen);
-    if !entry.is_still(conn_id, tail.key_tag, tag) {
-        return slow(Known::NotEstablished);
-    }
-    touch(tables, entry, last_seen, now);
     if backend.hop_flags & hop_flag::VALID == 0 {
         return Fast::left(E::ends(packet, Verdict::drop(DropReason::NoNeighbour)));
     }
     let hop = Hop::of(backend);
     let way = way(hop.ifindex(), backend.hop_flags & hop_flag::TX, ingress.ifindex);
-    match rewrite_plain::<F, P>(packet, is_tcp, l4, pair, edit, hop) {
-        Some(()) => Fast::left(E::to_backend(packet, backend_id, way)),
-        None => Fast::left(E::ends(packet, Verdict::drop(DropReason::TruncatedL4))),
+    if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id), hop) {
+        return Fast::left(E::ends(packet, Verdict::drop(reason)));
     }
+    Fast::left(E::to_backend(packet, backend_id, way))
 }

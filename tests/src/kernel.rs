@@ -112,8 +112,9 @@ impl Kernel {
             (names::FLOWS6, sizes.connections * 2),
             (names::HALF4, sizes.half_open * 2),
             (names::HALF6, sizes.half_open * 2),
-            (names::SWEEP4, sizes.connections),
-            (names::SWEEP6, sizes.connections),
+            // As the agent has it: room for connections that others reclaimed and that still stand in the queue.
+            (names::SWEEP4, sizes.connections + sizes.connections / 4),
+            (names::SWEEP6, sizes.connections + sizes.connections / 4),
         ]
         .into_iter()
         .chain(entries_of.iter().copied())

@@ -3,7 +3,8 @@
 //! Fields are copied out at once. An element can be deleted and reused between lookup and copy (the kernel gives no
 //! grace period), so a copy counts only if its id is not 0, has not changed since, and the key's tag matches.
 //!
-//! (The fast path keeps to the same rule without a copy: it reads words between two looks at the id.)
+//! (The fast path keeps to the same rule without a copy: it writes words into the packet between two looks at the id, and where
+//! the second finds another one, the packet is dropped: `claim_lost`.)
 //!
 //! Death: an entry is deleted only by the one who exchanged its id for 0 ([`Entry::kill`]). While it is dead it still
 //! occupies its key, so nobody else can claim that key before the killer has deleted it. That is so in the established
@@ -88,7 +89,7 @@ impl<F: Family> Entry<F> {
     /// Whether what was copied is one entry, of the key that was asked for.
     #[inline(always)]
     pub fn is_still(&self, conn_id: u64, found_tag: u32, key_tag: u32) -> bool {
-        conn_id != 0 && found_tag == key_tag && self.conn_id() == conn_id
+        is_of(conn_id, found_tag, key_tag) && self.conn_id() == conn_id
     }
 
     /// The id as it is now.
@@ -155,6 +156,12 @@ impl<F: Family> Entry<F> {
         // old or to a wrong MAC on the same wire, as one sent a moment earlier would have.
         unsafe { F::Value::hop(self.value, peer_mac, own_mac, ifindex) }
     }
+}
+
+/// Whether an entry with this id is alive, and of the key that was asked for.
+#[inline(always)]
+pub const fn is_of(conn_id: u64, found_tag: u32, key_tag: u32) -> bool {
+    conn_id != 0 && found_tag == key_tag
 }
 
 /// Exchanges `old` for `new` and returns what stood there. rustc declares BPF to be without compare-and-exchange, but

@@ -10,7 +10,7 @@ use network_types::udp::UdpHdr;
 
 use crate::{
     family::{Family, V4, V6},
-    flow::{Edit, Flow, Hop},
+    flow::{Entry, Flow, Hop},
     packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet, Tcp},
     parse::{Facts, L4},
 };
@@ -150,24 +150,41 @@ fn set_macs(eth: &mut Eth, macs: Macs) {
     macs.src.write(&mut eth.src);
 }
 
-/// [`rewrite`] of the fast path: a plain header, words of the entry.
+/// [`rewrite`] of the fast path: a plain header, words straight out of the entry, which had this id just before. What has
+/// another one afterwards was deleted or reused meanwhile, on another CPU: the packet is half one connection's and half another
+/// one's, and ends.
 #[inline(always)]
 pub fn rewrite_plain<F: Rewrite, P: Packet>(
     packet: &mut P,
     is_tcp: bool,
-    l4: L4,
-    pair: F::Pair,
-    edit: Edit,
+    (entry, conn_id): (Entry<F>, u64),
     hop: Hop,
-) -> Option<()> {
+) -> Result<(), DropReason> {
+    put_plain(packet, is_tcp, entry, hop).ok_or(DropReason::TruncatedL4)?;
+    if entry.conn_id() == conn_id {
+        Ok(())
+    } else {
+        Err(DropReason::ClaimLost)
+    }
+}
+
+#[inline(always)]
+fn put_plain<F: Rewrite, P: Packet>(packet: &mut P, is_tcp: bool, entry: Entry<F>, hop: Hop) -> Option<()> {
     hop.put(packet)?;
+    let edit = entry.tail().edit;
     F::rewrite_plain_l3(packet, edit.l3_delta())?;
-    F::put_pair(packet, pair)?;
+    F::put_pair(packet, entry.pair())?;
     *packet.get_mut::<[u8; 4]>(F::PLAIN_L4)? = edit.ports();
+    // Read here, not kept since the header was looked at.
     if is_tcp {
-        packet.get_mut::<Tcp>(F::PLAIN_L4)?.check = apply(l4.check, edit.l4_delta()).to_ne_bytes();
-    } else if l4.check != 0 {
-        packet.get_mut::<UdpHdr>(F::PLAIN_L4)?.check = apply_udp(l4.check, edit.l4_delta()).to_ne_bytes();
+        let check = &mut packet.get_mut::<Tcp>(F::PLAIN_L4)?.check;
+        *check = apply(u16::from_ne_bytes(*check), edit.l4_delta()).to_ne_bytes();
+    } else {
+        let check = &mut packet.get_mut::<UdpHdr>(F::PLAIN_L4)?.check;
+        let before = u16::from_ne_bytes(*check);
+        if before != 0 {
+            *check = apply_udp(before, edit.l4_delta()).to_ne_bytes();
+        }
     }
     Some(())
 }
@@ -200,9 +217,73 @@ pub fn rewrite<F: Rewrite, P: Packet>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::UnsafeCell;
+
+    use lb_common::abi::{Backend, FlowValue4};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        packet::{CutError, Header},
+        testing::{BACKEND, CLIENT, Frame, SNAT, VIP, tcp},
+    };
+
+    /// A frame during whose rewriting another CPU gives the entry to another connection.
+    struct Overtaken<'a> {
+        frame: Frame,
+        entry: &'a UnsafeCell<FlowValue4>,
+    }
+
+    impl Packet for Overtaken<'_> {
+        fn get<T: Header>(&self, at: Offset) -> Option<&T> {
+            self.frame.get(at)
+        }
+
+        fn get_mut<T: Header>(&mut self, at: Offset) -> Option<&mut T> {
+            // SAFETY: one thread, and nobody holds a reference to the value now.
+            unsafe { (*self.entry.get()).conn_id = 8 };
+            self.frame.get_mut(at)
+        }
+
+        fn linear_bytes(&self) -> u32 {
+            self.frame.linear_bytes()
+        }
+
+        fn frame_bytes(&self) -> u32 {
+            self.frame.frame_bytes()
+        }
+
+        fn ingress_ifindex(&self) -> u32 {
+            self.frame.ingress_ifindex()
+        }
+
+        fn cut(&mut self, bytes: u32) -> Result<(), CutError> {
+            self.frame.cut(bytes)
+        }
+    }
+
+    #[test]
+    fn a_packet_whose_entry_is_reused_meanwhile_ends() {
+        let value = UnsafeCell::new(FlowValue4 {
+            conn_id: 7,
+            new_src: SNAT,
+            new_dst: BACKEND,
+            new_src_port: 20_000,
+            new_dst_port: 8_081,
+            ..FlowValue4::default()
+        });
+        // SAFETY: the value outlives the entry.
+        let entry = unsafe { Entry::<V4>::new(value.get()) };
+        let hop = || Hop::of(&Backend::default());
+        let mut frame = tcp((CLIENT, 40_000), (VIP, 80), 0x10, 1_000, 1);
+        assert_eq!(rewrite_plain::<V4, _>(&mut frame, true, (entry, 7), hop()), Ok(()));
+        assert_eq!(&frame.bytes[26..34], &[SNAT, BACKEND].concat());
+        let mut overtaken = Overtaken { frame, entry: &value };
+        assert_eq!(
+            rewrite_plain::<V4, _>(&mut overtaken, true, (entry, 7), hop()),
+            Err(DropReason::ClaimLost)
+        );
+    }
 
     fn is_the_others<F: Rewrite>(
         client: F::Addr,

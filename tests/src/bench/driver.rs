@@ -12,6 +12,7 @@ use aya::programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Endpoint, EndpointKey, FlowValue4, FlowValue6};
 use lb_common::bench::{FRAME_BYTES, FRAME_WORDS, Frame, VARY4_AT, VARY6_AT, Vary4, Vary6, Walk, names};
+use lb_common::limits::DEFAULT_ENDPOINTS;
 use lb_userspace::dataplane::uninterrupted;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -163,6 +164,7 @@ impl Driver {
             (names::FLOWS6, room.flows6),
             (names::HALF4, room.half),
             (names::HALF6, room.half),
+            (names::ENDPOINTS, DEFAULT_ENDPOINTS),
         ] {
             loader.map_max_entries(name, entries);
         }

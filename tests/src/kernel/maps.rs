@@ -11,7 +11,7 @@ use lb_common::abi::{
     FlowValue6, IFACE_SLOTS, Iface, OursBlock, ReasonStats, RingSlot, Service, Settings, SnatAddr, SweepItem4,
     SweepItem6,
 };
-use lb_common::hash::{key_tag, word4, word6};
+use lb_common::hash::key_tag;
 use lb_common::limits::MAX_SNAT_ADDRESSES;
 use lb_common::names;
 use lb_common::net::Mac;
@@ -345,8 +345,7 @@ impl Maps {
     pub fn plant_established(&mut self, key: &Key) -> Result<()> {
         let (conn_id, direction) = (u64::MAX, lb_common::abi::direction::REPLY);
         if let Some(key) = key.to_v4() {
-            let (src, dst) = (word4(key.src), word4(key.dst));
-            let key_tag = key_tag(src, dst, key.src_port, key.dst_port, key.protocol as u8);
+            let key_tag = key_tag::<2>(bytemuck::cast(key));
             let value = FlowValue4 {
                 conn_id,
                 direction,
@@ -356,8 +355,7 @@ impl Maps {
             self.flows4.insert(Wire(key), Wire(value), 0)?;
         }
         if let Some(key) = key.to_v6() {
-            let (src, dst) = (word6(key.src), word6(key.dst));
-            let key_tag = key_tag(src, dst, key.src_port, key.dst_port, key.protocol as u8);
+            let key_tag = key_tag::<5>(bytemuck::cast(key));
             let value = FlowValue6 {
                 conn_id,
                 direction,
