@@ -59,8 +59,8 @@ pub const fn flow(seed: u32, client: u32, client_port: u16, vip: u32, service_po
 /// Mix of a flow key, stored in its value as `key_tag`: an entry that was deleted and reused between lookup and read
 /// shows another tag.
 ///
-/// `words` are all words of a [`crate::abi::FlowKey4`] or [`crate::abi::FlowKey6`], in native order. Keys that differ in ports
-/// or protocol alone never share a tag.
+/// `words` are all words of a [`crate::abi::FlowKey4`] or [`crate::abi::FlowKey6`], in native order. Keys that differ in their
+/// ports alone never share a tag, nor do those that differ in protocol alone.
 #[inline(always)]
 #[must_use]
 pub fn key_tag<const N: usize>(words: [u64; N]) -> u32 {

@@ -13,7 +13,7 @@ use lb_common::{
 
 use crate::{
     family::{Family, V4, V6},
-    flow::{Hop, is_gone, is_of, touch},
+    flow::{Hop, is_gone, touch},
     forward::{Ingress, check_parts, way},
     packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet},
     parse::{self, Facts, Shape, layer4, ports, tcp_flag},
@@ -322,10 +322,10 @@ where
     // What is read of the entry from here on counts only if its id is the same afterwards: [`rewrite_plain`] looks.
     let conn_id = entry.conn_id();
     let tail = entry.tail();
-    if !is_of(conn_id, tail.key_tag, F::tag(key)) {
+    if conn_id == 0 {
         return slow(Known::NotEstablished);
     }
-    // Whatever the slow path does with the packet, it does this, too.
+    // The slow path does this, too, with all that goes there and is forwarded.
     touch(tables, entry, tail.last_seen, tables.now());
     let state = tail.state;
     let is_tcp = facts.is_tcp();
@@ -335,7 +335,7 @@ where
         }
         let backend_id = tail.backend_id;
         let way = way(tail.hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex);
-        if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id), tail.hop) {
+        if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), tail.hop) {
             return Fast::left(E::ends(packet, Verdict::drop(reason)));
         }
         return Fast::left(E::to_client(packet, backend_id, way));
@@ -353,7 +353,7 @@ where
     }
     let hop = Hop::of(backend);
     let way = way(hop.ifindex(), backend.hop_flags & hop_flag::TX, ingress.ifindex);
-    if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id), hop) {
+    if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
         return Fast::left(E::ends(packet, Verdict::drop(reason)));
     }
     Fast::left(E::to_backend(packet, backend_id, way))

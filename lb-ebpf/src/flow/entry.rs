@@ -89,7 +89,7 @@ impl<F: Family> Entry<F> {
     /// Whether what was copied is one entry, of the key that was asked for.
     #[inline(always)]
     pub fn is_still(&self, conn_id: u64, found_tag: u32, key_tag: u32) -> bool {
-        is_of(conn_id, found_tag, key_tag) && self.conn_id() == conn_id
+        conn_id != 0 && found_tag == key_tag && self.conn_id() == conn_id
     }
 
     /// The id as it is now.
@@ -156,12 +156,6 @@ impl<F: Family> Entry<F> {
         // old or to a wrong MAC on the same wire, as one sent a moment earlier would have.
         unsafe { F::Value::hop(self.value, peer_mac, own_mac, ifindex) }
     }
-}
-
-/// Whether an entry with this id is alive, and of the key that was asked for.
-#[inline(always)]
-pub const fn is_of(conn_id: u64, found_tag: u32, key_tag: u32) -> bool {
-    conn_id != 0 && found_tag == key_tag
 }
 
 /// Exchanges `old` for `new` and returns what stood there. rustc declares BPF to be without compare-and-exchange, but

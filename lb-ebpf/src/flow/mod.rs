@@ -8,7 +8,7 @@ mod promote;
 mod reclaim;
 mod tail;
 
-pub use entry::{Entry, EntryValue, Life, is_of};
+pub use entry::{Entry, EntryValue, Life};
 pub use expiry::{half_open_expired, half_open_idle, idle_ticks, is_expired};
 pub use half::half_hit;
 pub use hit::{Gone, hit, is_closing, is_gone, touch};

@@ -1,4 +1,4 @@
-//! A flow's value as the words it is made of. The fast path reads few and wide ones, and keeps them in registers between
+//! A flow's value as the words it is made of. The fast path reads few and wide ones, and writes them into the packet between
 //! its two looks at the entry's id.
 
 use bytemuck::{Pod, Zeroable, cast_ref};

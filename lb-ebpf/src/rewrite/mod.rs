@@ -150,18 +150,19 @@ fn set_macs(eth: &mut Eth, macs: Macs) {
     macs.src.write(&mut eth.src);
 }
 
-/// [`rewrite`] of the fast path: a plain header, words straight out of the entry, which had this id just before. What has
-/// another one afterwards was deleted or reused meanwhile, on another CPU: the packet is half one connection's and half another
-/// one's, and ends.
+/// [`rewrite`] of the fast path: a plain header, words straight out of the entry, which had this id just before. Where id or
+/// tag are others afterwards it was deleted or reused meanwhile, on another CPU: the packet may be half one connection's and half
+/// another one's, and ends.
 #[inline(always)]
 pub fn rewrite_plain<F: Rewrite, P: Packet>(
     packet: &mut P,
     is_tcp: bool,
-    (entry, conn_id): (Entry<F>, u64),
+    (entry, conn_id, key): (Entry<F>, u64, &F::Key),
     hop: Hop,
 ) -> Result<(), DropReason> {
     put_plain(packet, is_tcp, entry, hop).ok_or(DropReason::TruncatedL4)?;
-    if entry.conn_id() == conn_id {
+    // The tag stands last in the value, so that of one that is just being filled it is the last to change.
+    if entry.is_still(conn_id, entry.tail().key_tag, F::tag(key)) {
         Ok(())
     } else {
         Err(DropReason::ClaimLost)
@@ -274,13 +275,22 @@ mod tests {
         });
         // SAFETY: the value outlives the entry.
         let entry = unsafe { Entry::<V4>::new(value.get()) };
+        let key = V4::key(CLIENT, VIP, 40_000, 80, 6);
+        // SAFETY: one thread, and nobody holds a reference to the value now.
+        unsafe { (*value.get()).key_tag = V4::tag(&key) };
         let hop = || Hop::of(&Backend::default());
         let mut frame = tcp((CLIENT, 40_000), (VIP, 80), 0x10, 1_000, 1);
-        assert_eq!(rewrite_plain::<V4, _>(&mut frame, true, (entry, 7), hop()), Ok(()));
+        assert_eq!(
+            rewrite_plain::<V4, _>(&mut frame, true, (entry, 7, &key), hop()),
+            Ok(())
+        );
         assert_eq!(&frame.bytes[26..34], &[SNAT, BACKEND].concat());
+        let other = V4::key(CLIENT, VIP, 40_001, 80, 6);
+        let found = rewrite_plain::<V4, _>(&mut frame, true, (entry, 7, &other), hop());
+        assert_eq!(found, Err(DropReason::ClaimLost), "another key's");
         let mut overtaken = Overtaken { frame, entry: &value };
         assert_eq!(
-            rewrite_plain::<V4, _>(&mut overtaken, true, (entry, 7), hop()),
+            rewrite_plain::<V4, _>(&mut overtaken, true, (entry, 7, &key), hop()),
             Err(DropReason::ClaimLost)
         );
     }

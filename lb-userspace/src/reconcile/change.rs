@@ -228,12 +228,12 @@ fn no_room(ring: &WaitingRing) -> WarningView {
     let meanwhile = if ring.serves {
         "its former one serves on, without new backends and weights"
     } else {
-        "its new connections are dropped (no_backend)"
+        "it has none that serves, so its new connections are dropped (no_backend)"
     };
     WarningView {
         code: "no_ring_room".to_owned(),
         message: format!(
-            "service {service}: no {slots} slots in one piece are free for its {} ring: {meanwhile}",
+            "service {service}: no room for its {} ring of {slots} slots: {meanwhile}",
             ring.family.as_str()
         ),
         next: Some(

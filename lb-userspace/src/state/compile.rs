@@ -6,6 +6,7 @@ mod addresses;
 mod backends;
 mod interfaces;
 mod removed;
+mod room;
 mod services;
 mod settings;
 
@@ -25,7 +26,6 @@ use super::ids::{Ids, RingPlaces};
 use super::image::Image;
 use super::links::{BackendRef, Hop, Links};
 use super::retired::Holds;
-use super::spans::GRACE;
 
 /// Everything an image is made of.
 #[derive(Clone, Copy, Debug)]
@@ -99,10 +99,14 @@ pub enum CompileError {
 /// # Errors
 /// When the config does not fit into the maps. `ids` stays usable; the image in force is `previous`.
 pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
-    let waited = ids.ring_places == RingPlaces::Waiting;
+    let waits_since = match ids.ring_places {
+        RingPlaces::Waiting => ids.waits_since,
+        RingPlaces::Placed | RingPlaces::Unknown => None,
+    };
     ids.ring_places = RingPlaces::Placed;
+    ids.waits_since = waits_since;
     ids.waiting.clear();
-    let image = image(inputs, previous, ids, waited);
+    let image = image(inputs, previous, ids);
     ids.makes_room = false;
     if image.is_err() {
         ids.ring_places = RingPlaces::Unknown;
@@ -110,10 +114,10 @@ pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<I
     image
 }
 
-fn image(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, waited: bool) -> Result<Image, CompileError> {
+fn image(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
     let limits = inputs.config.limits;
     ids.begin(limits, previous, inputs.now)?;
-    ids.makes_room = waited && ids.spans().next_due().is_none();
+    ids.makes_room = room::is_to_be_made(ids, inputs.now);
     let mut image = Image::default();
     interfaces::compile(inputs, previous, &mut image)?;
     services::compile(inputs, previous, ids, &mut image)?;
@@ -123,7 +127,7 @@ fn image(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids, waited: bool) -> 
     let holds = holds(inputs);
     image.ours = ids.retired.bitmap(previous, &image, holds, inputs.now);
     ids.finish(&image);
-    ids.due = due(ids, holds, inputs.now);
+    ids.due = due(ids, (previous, &image), holds, inputs.now);
     Ok(image)
 }
 
@@ -156,7 +160,7 @@ fn holds(inputs: &Inputs<'_>) -> Holds {
     }
 }
 
-fn due(ids: &mut Ids, holds: Holds, now: Duration) -> Option<Duration> {
+fn due(ids: &mut Ids, (previous, image): (&Image, &Image), holds: Holds, now: Duration) -> Option<Duration> {
     // One past its time waits for its connections, which the caller counts.
     let removed = ids
         .removed_since
@@ -165,14 +169,8 @@ fn due(ids: &mut Ids, holds: Holds, now: Duration) -> Option<Duration> {
         .filter(|due| *due > now)
         .min();
     let retired = ids.retired.next_due(holds, now);
-    let mut rested = ids.spans().next_due();
-    // Nothing rests, and a ring has no room all the same: the next compile makes some.
-    let lacks_room = ids.ring_places == RingPlaces::Waiting && rested.is_none();
-    ids.is_full = lacks_room && ids.makes_room;
-    if lacks_room && !ids.makes_room {
-        rested = Some(now + GRACE);
-    }
-    [removed, retired, rested].into_iter().flatten().min()
+    let placed = room::due(ids, (previous, image), now);
+    [removed, retired, placed].into_iter().flatten().min()
 }
 
 /// An address as it stands in maps.

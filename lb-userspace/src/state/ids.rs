@@ -37,11 +37,14 @@ pub struct Ids {
     pub(super) ring_places: RingPlaces,
     /// Those that wait, where `ring_places` says so.
     pub(super) waiting: Vec<WaitingRing>,
-    /// Whether this compile moves rings to lower places: one has waited until nothing rested any more, and all that keeps it
-    /// waiting is where the others stand.
+    /// Since when at least one has waited.
+    pub(super) waits_since: Option<Duration>,
+    /// Whether this compile moves rings to lower places for one that waits.
     pub(super) makes_room: bool,
-    /// Whether no time and no moving will give those that wait a place.
-    pub(super) is_full: bool,
+    /// Whether there are slots for one of them, if not in one piece.
+    pub(super) has_slots_for_waiting: bool,
+    /// Those of `waiting` that neither time nor moving will give a place.
+    pub(super) without_room: Vec<WaitingRing>,
     spans: Option<Spans>,
     limits: Option<Limits>,
     pub(super) due: Option<Duration>,
@@ -91,7 +94,7 @@ pub struct WaitingRing {
     pub family: Family,
     /// Slots that it needs in one piece.
     pub slots: u32,
-    /// Whether the ring before it serves meanwhile; without one the service drops new connections.
+    /// Whether the ring before it still has a backend that takes connections; else the service drops new ones.
     pub serves: bool,
 }
 
@@ -134,7 +137,7 @@ impl Ids {
     /// Rings of the newest image for which there is no place, nor will be one unless something changes. Those that have one
     /// in a few seconds are not among them.
     pub fn rings_without_room(&self) -> &[WaitingRing] {
-        if self.is_full { &self.waiting } else { &[] }
+        &self.without_room
     }
 
     /// Whether something stays for connections that may still need it: only then does a compile ask for live flows.
@@ -184,6 +187,11 @@ impl Ids {
             wanted: self.backends.len() + 1,
             limit: limit.into(),
         })
+    }
+
+    /// Slots of the arena.
+    pub(super) fn ring_capacity(&self) -> u32 {
+        self.limits.map_or(0, |limits| limits.ring_slots)
     }
 
     pub(super) fn spans(&mut self) -> &mut Spans {

@@ -1,5 +1,6 @@
 //! Services with their endpoints, names, backends and rings.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -188,7 +189,13 @@ pub(super) fn entry(
     let before = previous.services.get(&plan.id);
     let [(ring4_offset, ring4_size), (ring6_offset, ring6_size)] = [0, 1].map(|at| {
         let (family, key) = &plan.rings[at];
-        let placed = place(inputs, previous, ids, (plan, *family, key, built[at].take()));
+        let placed = place(
+            inputs,
+            previous,
+            ids,
+            (plan, *family, key, built[at].take()),
+            &image.backends,
+        );
         let Some((offset, slots)) = placed else {
             return (0, 0);
         };
@@ -251,6 +258,7 @@ fn place(
     previous: &Image,
     ids: &mut Ids,
     (plan, family, key, built): (&Plan<'_>, Family, &RingKey, Option<Arc<Vec<u32>>>),
+    backends: &BTreeMap<u32, Backend>,
 ) -> Option<(u32, Arc<Vec<u32>>)> {
     let id = plan.id;
     if key.size == 0 {
@@ -265,6 +273,7 @@ fn place(
     }
     let slots = built.unwrap_or_else(|| Arc::new(rings::build(key.seed, key.size, &key.members)));
     if let Some((offset, old)) = standing.ring.filter(|(_, old)| **old == slots) {
+        let offset = moved(inputs, ids, (offset, old));
         ids.ring_keys.insert((id, family), (offset, key.clone()));
         return Some((offset, Arc::clone(old)));
     }
@@ -275,11 +284,16 @@ fn place(
     // No room until resting spans are free: the old ring serves as long (`next_due` says when to come back). Its
     // backends stay in the image (`removed`), and the program passes over those that take no flows.
     ids.ring_places = RingPlaces::Waiting;
+    let takes_flows = |id: &u32| {
+        backends
+            .get(id)
+            .is_some_and(|entry| entry.state == backend_state::ACTIVE)
+    };
     ids.waiting.push(WaitingRing {
         service: plan.config.name.clone(),
         family,
         slots: key.size,
-        serves: standing.ring.is_some(),
+        serves: standing.ring.is_some_and(|(_, old)| old.iter().any(takes_flows)),
     });
     let (offset, old) = standing.ring?;
     Some((moved(inputs, ids, (offset, old)), Arc::clone(old)))

@@ -8,6 +8,7 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::config::BackendConfig;
+use crate::state::ids::RingPlaces;
 
 /// Room for each ring once more and little else.
 const TEXT: &str = r#"
@@ -132,16 +133,26 @@ impl World {
     }
 
     /// Lets time pass until nothing is due, as the agent does. Then every ring is the one of a fresh start, unless there
-    /// is said to be no room for it.
+    /// is said to be no room for it; and no other compile would change anything.
     fn settle(&mut self) {
-        for _ in 0..20 {
+        for _ in 0..40 {
+            let Some(due) = self.ids.next_due() else { break };
+            self.pass(due.saturating_sub(self.now).max(Duration::from_secs(1)));
+            self.step();
+        }
+        assert_eq!(self.ids.next_due(), None, "something is due again and again");
+        let fresh = compile(&self.inputs(), &Image::default(), &mut Ids::default()).expect("the config fits");
+        let said = self.ids.rings_without_room().to_vec();
+        if said.is_empty() {
+            assert_eq!(rings(&self.image), rings(&fresh));
+        }
+        let before = self.image.clone();
+        for _ in 0..4 {
             self.pass(Duration::from_secs(3));
             self.step();
         }
-        let fresh = compile(&self.inputs(), &Image::default(), &mut Ids::default()).expect("the config fits");
-        if self.ids.rings_without_room().is_empty() {
-            assert_eq!(rings(&self.image), rings(&fresh));
-        }
+        assert_eq!(self.image, before, "nothing was due");
+        assert_eq!(self.ids.rings_without_room(), said);
     }
 
     /// A change of settings, alone where that can be.
@@ -242,8 +253,6 @@ fn a_ring_that_never_gets_room_is_said_and_the_old_one_serves() {
     assert_eq!((ssh.ring4_size, world.ids.rings_without_room()), (2_048, &[][..]));
     world.config = weights(&world, 2, [1, 310]);
     world.step();
-    assert_eq!(world.ids.rings_without_room(), [], "what rests may be enough");
-    world.settle();
     let waiting = WaitingRing {
         service: "ssh".to_owned(),
         family: Family::V4,
@@ -251,13 +260,66 @@ fn a_ring_that_never_gets_room_is_said_and_the_old_one_serves() {
         serves: true,
     };
     assert_eq!(world.ids.rings_without_room(), [waiting]);
-    assert_eq!(world.ids.next_due(), None, "only a change helps");
+    world.settle();
+    assert_eq!(world.ids.rings_without_room().len(), 1);
     assert_eq!(world.service("ssh").1.ring4_offset, ssh.ring4_offset);
     // A smaller one has room, and nothing is said any more.
     world.config = weights(&world, 2, [1, 1]);
     world.step();
     world.settle();
     assert_eq!(world.ids.rings_without_room(), []);
+}
+
+#[test]
+fn a_ring_that_goes_makes_room_for_the_one_that_waits() {
+    let mut world = World::new(TEXT);
+    for backend in ["a", "b", "c"] {
+        world.set_health("web", backend, HealthState::Up);
+    }
+    world.step();
+    for (at, pair) in [(2, [1, 300]), (1, [1, 150])] {
+        world.config = weights(&world, at, pair);
+        world.step();
+        world.settle();
+    }
+    // 2,048 and 1,024 and what web has: there is no room for one of 1,024 more.
+    world.config = weights(&world, 1, [1, 160]);
+    world.step();
+    assert_eq!(world.ids.rings_without_room().len(), 1);
+    for backend in ["a", "b"] {
+        world.admin.insert(reference("ssh", backend), AdminState::Maint);
+    }
+    world.step();
+    world.settle();
+    assert_eq!(world.ids.rings_without_room(), []);
+}
+
+#[test]
+fn a_ring_that_waits_is_helped_while_others_change_all_the_time() {
+    let mut world = World::new(TEXT);
+    world.step();
+    for step in [
+        Step::Admin(1, 0, AdminState::Drain),
+        Step::Weight(2, 0, 0),
+        Step::Weights(1),
+        Step::Weight(0, 0, 0),
+        Step::Weight(0, 0, 0),
+        Step::Weights(1),
+        Step::Weights(256),
+        Step::Weight(1, 1, 1),
+    ] {
+        world.take(&step);
+    }
+    assert_eq!(world.ids.ring_places, RingPlaces::Waiting);
+    for second in 0..20 {
+        let state = [AdminState::Ready, AdminState::Drain][second % 2];
+        world.take(&Step::Admin(2, 1, state));
+        world.pass(Duration::from_secs(1));
+        world.step();
+    }
+    let fresh = compile(&world.inputs(), &Image::default(), &mut Ids::default()).expect("the config fits");
+    let web = |image: &Image| image.services.values().map(|service| service.ring4_size).max();
+    assert_eq!(web(&world.image), web(&fresh));
 }
 
 #[test]
