@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     parse::tcp_flag::{ACK, FIN, RST, SYN},
-    sweep::sweep,
+    sweep::{Moved, sweep},
     testing::{
         BACKEND, BACKEND_MAC, CLIENT, CLIENT_MAC, Frame, HZ, Host, IFINDEX, SNAT, VIP, checksum, tcp, tcp_checksum,
     },
@@ -177,7 +177,7 @@ fn the_sweep_reclaims_what_has_expired_and_nothing_else() {
     host.now.set(host.now.get() + host.settings.established_ticks / 2 + HZ);
     // SAFETY: all fields are integers and arrays of them, for which zero is a value.
     let mut work = unsafe { core::mem::zeroed() };
-    sweep::<crate::family::V4, Host>(&host, &mut work, 2, None);
+    sweep::<crate::family::V4, Host>(&host, &mut work, 2, Moved::default());
     assert_eq!(host.established.borrow().len(), 2);
     assert_eq!(host.queue.borrow().len(), 1);
     assert_eq!(host.stats.borrow().flows_closed, 1);
@@ -285,4 +285,21 @@ fn an_interfaces_entry_says_whether_the_program_is_configured() {
     host.settings.abi_version = 0;
     let nothing_yet = host.run(&mut syn()).outcome();
     assert_eq!(nothing_yet, Outcome::Pass(PassReason::NotConfigured.index()));
+}
+
+#[test]
+fn resets_are_sent_whatever_the_tick_is() {
+    // A kernel boots five minutes before its ticks wrap.
+    for now in [1_000_000, u32::MAX / 2 + 1_000, u32::MAX - 250 * 280] {
+        let mut host = Host::full_nat();
+        host.settings.rst_per_second = 1;
+        host.now.set(now);
+        let segment = || tcp((CLIENT, 40000), (VIP, 80), ACK, 1001, 5001);
+        let answered = Outcome::Answer(AnswerReason::TcpReset.index(), OUT);
+        assert_eq!(host.run(&mut segment()).outcome(), answered, "at tick {now}");
+        let limited = Outcome::Drop(DropReason::RstLimited.index());
+        assert_eq!(host.run(&mut segment()).outcome(), limited, "at tick {now}");
+        host.now.set(now.wrapping_add(HZ));
+        assert_eq!(host.run(&mut segment()).outcome(), answered, "a second after {now}");
+    }
 }

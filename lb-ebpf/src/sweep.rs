@@ -18,9 +18,10 @@ use crate::{
 pub const MAKE_ROOM_LOOKS: u32 = 64;
 
 /// A neighbour on an interface that has another MAC now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Moved {
-    /// Interface.
+    /// Interface; 0: nothing moved. An `Option` leaves the other words unwritten where it is `None`, and kernels before 6.3
+    /// refuse a program that reads them back all the same.
     pub ifindex: u32,
     /// The MAC it had.
     pub old: MacWords,
@@ -31,25 +32,26 @@ pub struct Moved {
 /// What the frame of a sweep run says: the new MAC as destination, the old one as source, and behind the Ethernet
 /// header the interface in native order. A frame that is no longer than the Ethernet header says nothing.
 #[inline(always)]
-pub fn moved_in<P: Packet>(packet: &P) -> Option<Moved> {
-    let eth: &Eth = packet.get(Offset::START)?;
-    let ifindex: &[u8; 4] = packet.get(Offset::IP)?;
-    Some(Moved {
+pub fn moved_in<P: Packet>(packet: &P) -> Moved {
+    let (Some(eth), Some(ifindex)) = (packet.get::<Eth>(Offset::START), packet.get::<[u8; 4]>(Offset::IP)) else {
+        return Moved::default();
+    };
+    Moved {
         ifindex: u32::from_ne_bytes(*ifindex),
         old: MacWords::of(&eth.src),
         new: MacWords::of(&eth.dst),
-    })
+    }
 }
 
 /// Looks at up to `times` connections, reclaims those that have expired, and has the others follow what `moved`.
 #[inline(always)]
-pub fn sweep<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, times: u32, moved: Option<Moved>) {
+pub fn sweep<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work<F>, times: u32, moved: Moved) {
     tables.repeat(times, &mut |_| match next::<F, T>(tables, work) {
         Next::None => ControlFlow::Break(()),
         Next::Reclaimed => ControlFlow::Continue(()),
         Next::Stays(conn_id) => {
-            if let Some(moved) = &moved {
-                follow::<F, T>(tables, work, conn_id, moved);
+            if moved.ifindex != 0 {
+                follow::<F, T>(tables, work, conn_id, &moved);
             }
             let _ = tables.sweep_push(&work.item);
             ControlFlow::Continue(())

@@ -11,7 +11,6 @@ use lb_common::{
 use super::{OUR_TTL, echo::swap_macs, way_back};
 use crate::{
     family::{Family, V4, V6},
-    flow::idle_ticks,
     packet::{EthIpv4, EthIpv6, Offset, Packet, Tcp},
     parse::{Facts, Shape, tcp_flag},
     rewrite::Rewrite,
@@ -110,7 +109,9 @@ fn take_token<T: Tables>(tables: &T, settings: &Settings) -> bool {
     let (now, hz) = (tables.now(), tables.hz());
     tables
         .cpu(|cpu| {
-            if idle_ticks(now, cpu.rst_filled_at) >= hz {
+            // Not `idle_ticks`: no other CPU writes this, so nothing is ahead of `now`, and the tick of a bucket that was never
+            // filled, 0, lies half of all ticks away (in the first minutes after a boot, and after 99 days of it).
+            if now.wrapping_sub(cpu.rst_filled_at) >= hz {
                 cpu.rst_filled_at = now;
                 cpu.rst_tokens = settings.rst_per_second;
             }
