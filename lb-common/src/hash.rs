@@ -3,8 +3,8 @@
 //!
 //! Words are addresses and ports loaded in *native* order from wire bytes, so both sides must build them with the
 //! helpers here. The mixing is that of `MurmurHash3` (Austin Appleby, public domain): cheap in BPF, with multiplies of
-//! 32 bits (that of a key's tag takes words of 64, as the key stands in memory). It is not keyed against an attacker: a bad guess costs a lookup or an uneven ring, never a wrong
-//! backend.
+//! 32 bits (that of a key's tag takes words of 64, as the key stands in memory). It is not keyed against an attacker: a
+//! bad guess costs a lookup or an uneven ring, never a wrong backend.
 
 use crate::abi::OURS_BLOCKS;
 

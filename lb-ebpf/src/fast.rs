@@ -148,12 +148,12 @@ where
     };
     match ether_type {
         ETHERTYPE_IPV4 => match plain4(packet) {
-            Plain::Facts(facts) => known::<V4, P, T, E>(packet, tables, &facts, &ingress, (facts4, Fast::slow4)),
+            Plain::Facts(facts) => if_ours::<V4, P, T, E>(packet, tables, &facts, &ingress, (facts4, Fast::slow4)),
             Plain::Not => Fast::slow4(Known::Nothing),
             Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
         },
         ETHERTYPE_IPV6 => match plain6(packet) {
-            Plain::Facts(facts) => known::<V6, P, T, E>(packet, tables, &facts, &ingress, (facts6, Fast::slow6)),
+            Plain::Facts(facts) => if_ours::<V6, P, T, E>(packet, tables, &facts, &ingress, (facts6, Fast::slow6)),
             Plain::Not => Fast::slow6(Known::Nothing),
             Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
         },
@@ -239,14 +239,24 @@ fn facts6<P: Packet>(packet: &P) -> Option<Facts<V6>> {
 /// backend's internal port as source.
 #[inline(always)]
 pub fn is_ours<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
-    tables.ours(hash::ours(OursSide::Destination, F::word(facts.dst), facts.dst_port))
-        || tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port))
+    is_to_us(tables, facts) || is_of_us(tables, facts)
 }
 
-/// Goes on with a packet that may be ours. It is read anew after each question to a map: what is kept over a call costs a
-/// store and a load each, what stands in the packet only a load.
 #[inline(always)]
-fn known<F, P, T, E>(
+fn is_to_us<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
+    tables.ours(hash::ours(OursSide::Destination, F::word(facts.dst), facts.dst_port))
+}
+
+#[inline(always)]
+fn is_of_us<F: Family, T: Tables>(tables: &T, facts: &Facts<F>) -> bool {
+    tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port))
+}
+
+/// Goes on with a packet that may be ours, whose flow's key is made first: where it is needed, before anything has to be kept over
+/// a call. The packet is read anew after each question to a map: what is kept costs a store and a load, what stands in the packet
+/// only a load.
+#[inline(always)]
+fn if_ours<F, P, T, E>(
     packet: &mut P,
     tables: &T,
     facts: &Facts<F>,
@@ -260,9 +270,7 @@ where
     T: Tables + FlowTables<F>,
 {
     let key = facts.key();
-    let to_us = tables.ours(hash::ours(OursSide::Destination, F::word(facts.dst), facts.dst_port));
-    let of_us = |facts: Facts<F>| tables.ours(hash::ours(OursSide::Source, F::word(facts.src), facts.src_port));
-    if !to_us && !again(packet).is_some_and(of_us) {
+    if !is_to_us(tables, facts) && !again(packet).is_some_and(|facts| is_of_us(tables, &facts)) {
         return Fast::left(E::ends(packet, Verdict::pass(PassReason::NotOurs)));
     }
     match again(packet) {

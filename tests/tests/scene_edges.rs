@@ -398,7 +398,8 @@ fn ten_thousand_flows_beside_a_thousand_checks_a_second_give_no_false_verdict() 
 fn checks_pass(server: &Nginx, namespace: &Namespace, checks: u64) -> Result<()> {
     let before = server.accepted(namespace)?;
     let mut questions = 0;
-    wait_until("5,000 checks beside the flows", Duration::from_secs(60), || {
+    let what = format!("{checks} checks beside the flows");
+    wait_until(&what, Duration::from_secs(60), || {
         sleep(Duration::from_millis(500));
         questions += 1;
         Ok(server.accepted(namespace)? - before >= questions + checks)

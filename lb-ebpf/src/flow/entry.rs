@@ -3,8 +3,8 @@
 //! Fields are copied out at once. An element can be deleted and reused between lookup and copy (the kernel gives no
 //! grace period), so a copy counts only if its id is not 0, has not changed since, and the key's tag matches.
 //!
-//! (The fast path keeps to the same rule without a copy: it writes words into the packet between two looks at the id, and where
-//! the second finds another one, the packet is dropped: `claim_lost`.)
+//! (The fast path keeps to the same rule without a copy: it writes words into the packet between two looks at the id. Where the
+//! second finds another id, or another key's tag, the packet is dropped: `claim_lost`.)
 //!
 //! Death: an entry is deleted only by the one who exchanged its id for 0 ([`Entry::kill`]). While it is dead it still
 //! occupies its key, so nobody else can claim that key before the killer has deleted it. That is so in the established

@@ -99,12 +99,10 @@ pub enum CompileError {
 /// # Errors
 /// When the config does not fit into the maps. `ids` stays usable; the image in force is `previous`.
 pub fn compile(inputs: &Inputs<'_>, previous: &Image, ids: &mut Ids) -> Result<Image, CompileError> {
-    let waits_since = match ids.ring_places {
-        RingPlaces::Waiting => ids.waits_since,
-        RingPlaces::Placed | RingPlaces::Unknown => None,
-    };
+    if ids.ring_places != RingPlaces::Waiting {
+        ids.waits_since = None;
+    }
     ids.ring_places = RingPlaces::Placed;
-    ids.waits_since = waits_since;
     ids.waiting.clear();
     let image = image(inputs, previous, ids);
     ids.makes_room = false;

@@ -27,9 +27,8 @@ pub(super) fn compile(
     for service in &inputs.config.services {
         plans.push(plan(inputs, previous, ids, (service, &mut *image))?);
     }
-    rings_fit(&plans, inputs.config.limits.ring_slots)?;
+    ids.all_ring_slots = rings_fit(&plans, inputs.config.limits.ring_slots)?;
     ids.ring_slots = plans.iter().map(|plan| (plan.id, plan.ring_slots)).collect();
-    ids.all_ring_slots = plans.iter().map(|plan| plan.ring_slots).sum();
     let built = build_changed(previous, ids, &plans);
     for (plan, built) in plans.iter().zip(built) {
         let entry = entry(inputs, previous, ids, (plan, built, &mut *image));
@@ -167,7 +166,8 @@ fn ring_key(
     (key, size)
 }
 
-fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<(), CompileError> {
+/// How many slots all rings have together.
+fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<u64, CompileError> {
     let wanted = plans.iter().map(|plan| plan.ring_slots).sum();
     if wanted > u64::from(ring_slots) {
         return Err(CompileError::Limit {
@@ -177,7 +177,7 @@ fn rings_fit(plans: &[Plan<'_>], ring_slots: u32) -> Result<(), CompileError> {
             limit: ring_slots.into(),
         });
     }
-    Ok(())
+    Ok(wanted)
 }
 
 pub(super) fn entry(
@@ -267,9 +267,11 @@ fn place(
     }
     let standing = Standing::of(previous, ids, (id, family), key);
     if let Some((offset, slots)) = standing.fits {
-        let offset = moved(inputs, ids, (offset, slots));
-        ids.ring_keys.insert((id, family), (offset, key.clone()));
-        return Some((offset, Arc::clone(slots)));
+        let place = moved(inputs, ids, (offset, slots));
+        if place != offset {
+            ids.ring_keys.insert((id, family), (place, key.clone()));
+        }
+        return Some((place, Arc::clone(slots)));
     }
     let slots = built.unwrap_or_else(|| Arc::new(rings::build(key.seed, key.size, &key.members)));
     if let Some((offset, old)) = standing.ring.filter(|(_, old)| **old == slots) {
