@@ -115,7 +115,7 @@ macro_rules! flow_tables {
         #[inline(always)]
         fn key(src: Self::Addr, dst: Self::Addr, src_port: u16, dst_port: u16, protocol: u8) -> $key {
             // Whole words: what is stored in halves and then hashed in words waits for the store buffer.
-            let ports = src_port as u64 | (dst_port as u64) << 16 | (protocol as u64) << 32;
+            let ports = dst_port as u64 | (src_port as u64) << 16 | (protocol as u64) << 32;
             bytemuck::cast(Self::key_words(src, dst, ports))
         }
 

@@ -14,12 +14,12 @@ use lb_common::{
 use crate::{
     family::{Family, V4, V6},
     flow::{Hop, is_gone, touch},
-    forward::{Ingress, check_parts, way},
-    packet::{Eth, EthIpv4, EthIpv6, MacWords, Offset, Packet},
-    parse::{self, Facts, Shape, layer4, ports, tcp_flag},
+    forward::{Ingress, check_parts, may_tx},
+    packet::{Eth, EthIpv4, EthIpv4Udp, EthIpv6, EthIpv6Udp, MacWords, Offset, Packet},
+    parse::{Facts, Shape, layer4, ports, tcp_flag},
     rewrite::{Rewrite, rewrite_plain},
     tables::{FlowTables, Tables},
-    verdict::{Verdict, WayWord},
+    verdict::{Verdict, Way},
 };
 
 /// What the slow path need not find out again.
@@ -35,12 +35,13 @@ pub enum Known {
 }
 
 /// Where packets of established connections leave: counted and sent at once, as taking a [`Verdict`] apart costs what a
-/// tenth of such a packet does.
+/// tenth of such a packet does. The counters' index is read where it stands, in the flow's entry: where that was given to
+/// another connection just now, its backend counts the packet.
 pub trait Exit<P> {
     /// From a client to this backend; returns the XDP action.
-    fn to_backend(packet: &P, backend_id: u32, way: WayWord) -> u32;
+    fn to_backend(packet: &P, backend_id: &u32, way: Way) -> u32;
     /// From this backend to a client; returns the XDP action.
-    fn to_client(packet: &P, backend_id: u32, way: WayWord) -> u32;
+    fn to_client(packet: &P, backend_id: &u32, way: Way) -> u32;
     /// Not forwarded; returns the XDP action.
     fn ends(packet: &P, verdict: Verdict) -> u32;
 }
@@ -82,10 +83,11 @@ impl Fast {
     }
 }
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// As loaded from a frame.
+const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 
-/// Where the frame came in, or why it is the kernel's at once.
+/// Where the frame came in and its EtherType in wire order, or why it is the kernel's at once.
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(Ingress, u16), PassReason> {
     let eth = packet.get::<Eth>(Offset::START).ok_or(PassReason::TruncatedIp)?;
@@ -99,7 +101,7 @@ pub fn ingress<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<(Ingress,
     if MacWords::of(&eth.dst) != MacWords::of(&iface.mac) {
         return Err(PassReason::NotOurMac);
     }
-    Ok((side_of(ifindex, iface, eth), u16::from_be_bytes(eth.ether_type)))
+    Ok((side_of(ifindex, iface, eth), u16::from_ne_bytes(eth.ether_type)))
 }
 
 /// Why a frame came in where the program knows no interface.
@@ -142,22 +144,35 @@ where
     E: Exit<P>,
     T: Tables + FlowTables<V4> + FlowTables<V6>,
 {
-    let (ingress, ether_type) = match ingress(packet, tables) {
-        Ok(found) => found,
-        Err(reason) => return Fast::left(E::ends(packet, Verdict::pass(reason))),
+    if packet.get::<EthIpv4Udp>(Offset::START).is_none() {
+        return other::<P, T, E>(packet, tables);
+    }
+    // Why not is found out there: a reason carried along would cost every packet.
+    let Ok((ingress, ether_type)) = ingress(packet, tables) else {
+        return other::<P, T, E>(packet, tables);
     };
     match ether_type {
         ETHERTYPE_IPV4 => match plain4(packet) {
             Plain::Facts(facts) => if_ours::<V4, P, T, E>(packet, tables, &facts, &ingress, (facts4, Fast::slow4)),
-            Plain::Not => Fast::slow4(Known::Nothing),
-            Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
+            Plain::Not | Plain::Truncated => Fast::slow4(Known::Nothing),
         },
+        ETHERTYPE_IPV6 if packet.get::<EthIpv6Udp>(Offset::START).is_none() => Fast::slow6(Known::Nothing),
         ETHERTYPE_IPV6 => match plain6(packet) {
             Plain::Facts(facts) => if_ours::<V6, P, T, E>(packet, tables, &facts, &ingress, (facts6, Fast::slow6)),
-            Plain::Not => Fast::slow6(Known::Nothing),
-            Plain::Truncated => Fast::left(E::ends(packet, Verdict::pass(PassReason::TruncatedIp))),
+            Plain::Not | Plain::Truncated => Fast::slow6(Known::Nothing),
         },
-        _ => Fast::left(E::ends(packet, Verdict::pass(PassReason::NotIp))),
+        _ => other::<P, T, E>(packet, tables),
+    }
+}
+
+/// What is not IP for us; and frames shorter than any that a NIC hands over, which the slow path checks header by header.
+#[inline(always)]
+fn other<P: Packet, T: Tables, E: Exit<P>>(packet: &P, tables: &T) -> Fast {
+    match ingress(packet, tables) {
+        Ok((_, ETHERTYPE_IPV4)) => Fast::slow4(Known::Nothing),
+        Ok((_, ETHERTYPE_IPV6)) => Fast::slow6(Known::Nothing),
+        Ok(_) => Fast::left(E::ends(packet, Verdict::pass(PassReason::NotIp))),
+        Err(reason) => Fast::left(E::ends(packet, Verdict::pass(reason))),
     }
 }
 
@@ -171,15 +186,27 @@ pub enum Plain<F: Family> {
     Truncated,
 }
 
+/// What [`plain4`] asks about in four bytes of the header: "don't fragment" and the reserved bit do not matter.
+const FRAGMENT_AND_PROTOCOL: u32 = u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
+const PLAIN_TCP: u32 = u32::from_ne_bytes([0, 0, 0, IPPROTO_TCP]);
+const PLAIN_UDP: u32 = u32::from_ne_bytes([0, 0, 0, IPPROTO_UDP]);
+
 /// The plain parse of IPv4.
 #[inline(always)]
 pub fn plain4<P: Packet>(packet: &P) -> Plain<V4> {
     let Some(head) = packet.get::<EthIpv4>(Offset::START) else {
         return Plain::Truncated;
     };
-    let ip = &head.ip;
-    if ip.vihl != 0x45 || parse::v4::is_fragment(ip) || (ip.proto != IPPROTO_TCP && ip.proto != IPPROTO_UDP) {
+    if head.ip.vihl != 0x45 {
         return Plain::Not;
+    }
+    // Fragment fields, TTL and protocol: no fragment, any TTL, TCP or UDP.
+    let Some(word) = packet.get::<[u8; 4]>(Offset::IP.plus(6)) else {
+        return Plain::Truncated;
+    };
+    match u32::from_ne_bytes(*word) & FRAGMENT_AND_PROTOCOL {
+        PLAIN_TCP | PLAIN_UDP => {}
+        _ => return Plain::Not,
     }
     facts4(packet).map_or(Plain::Not, Plain::Facts)
 }
@@ -334,35 +361,43 @@ where
         return slow(Known::NotEstablished);
     }
     // The slow path does this, too, with all that goes there and is forwarded.
-    touch(tables, entry, tail.last_seen, tables.now());
+    let now = tables.now();
+    touch(tables, entry, tail.last_seen, now);
     let state = tail.state;
     let is_tcp = facts.is_tcp();
-    if state.direction() == direction::REPLY {
-        if state.tcp_seen() != 0 || (!is_tcp && state.flags() & flow_flag::ANSWERED == 0) {
+    if state.is_open(direction::REPLY) {
+        if !is_tcp && state.flags() & flow_flag::ANSWERED == 0 {
             return slow(Known::Plain);
         }
-        let backend_id = tail.backend_id;
-        let way = way(tail.hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex);
-        if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), tail.hop) {
+        let hop = tail.hop;
+        if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
             return Fast::left(E::ends(packet, Verdict::drop(reason)));
         }
-        return Fast::left(E::to_client(packet, backend_id, way));
+        if may_tx(hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex) {
+            return Fast::left(E::to_client(packet, &tail.backend_id, Way::Tx));
+        }
+        return Fast::left(E::to_client(packet, &tail.backend_id, Way::Redirect(hop.ifindex())));
     }
-    let backend_id = tail.backend_id;
-    let Some(backend) = tables.backend(backend_id) else {
+    if !state.is_open(direction::FORWARD) {
+        return slow(Known::Plain);
+    }
+    let Some(backend) = tables.backend(&tail.backend_id) else {
         return slow(Known::Plain);
     };
     let moved = tail.hop.ifindex() != ingress.ifindex || !tail.hop.is_sender_of(packet);
-    if moved || state.tcp_seen() != 0 || (!is_tcp && is_gone(backend.state)) {
+    if moved || (!is_tcp && is_gone(backend.state)) {
         return slow(Known::Plain);
     }
     if backend.hop_flags & hop_flag::VALID == 0 {
         return Fast::left(E::ends(packet, Verdict::drop(DropReason::NoNeighbour)));
     }
     let hop = Hop::of(backend);
-    let way = way(hop.ifindex(), backend.hop_flags & hop_flag::TX, ingress.ifindex);
+    let tx_flag = backend.hop_flags & hop_flag::TX;
     if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
         return Fast::left(E::ends(packet, Verdict::drop(reason)));
     }
-    Fast::left(E::to_backend(packet, backend_id, way))
+    if may_tx(hop.ifindex(), tx_flag, ingress.ifindex) {
+        return Fast::left(E::to_backend(packet, &tail.backend_id, Way::Tx));
+    }
+    Fast::left(E::to_backend(packet, &tail.backend_id, Way::Redirect(hop.ifindex())))
 }

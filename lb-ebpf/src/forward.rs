@@ -101,10 +101,16 @@ pub fn to_client<F: Rewrite, P: Packet>(packet: &mut P, work: &Work<F>) -> Verdi
 
 const _: () = assert!(flow_flag::TX == hop_flag::TX, "`way` takes either");
 
+/// Whether a frame goes back out of the interface it came in on without the device map.
+#[inline(always)]
+pub fn may_tx(ifindex: u32, tx_flag: u8, ingress_ifindex: u32) -> bool {
+    ifindex == ingress_ifindex && tx_flag != 0
+}
+
 /// How to leave by an interface: back out of the one the frame came in on where its driver can.
 #[inline(always)]
 pub fn way(ifindex: u32, tx_flag: u8, ingress_ifindex: u32) -> WayWord {
-    if ifindex == ingress_ifindex && tx_flag != 0 {
+    if may_tx(ifindex, tx_flag, ingress_ifindex) {
         WayWord::TX
     } else {
         WayWord::redirect(ifindex)

@@ -177,7 +177,7 @@ fn connect<F: Rewrite, T: Tables + FlowTables<F>>(
             InsertError::Full => DropReason::HalfTableFull,
         });
     }
-    tables.count(work.flow.backend_id, |stats| {
+    tables.count(&work.flow.backend_id, |stats| {
         stats.flows_new = stats.flows_new.wrapping_add(1);
     });
     Ok(())

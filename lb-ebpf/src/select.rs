@@ -48,7 +48,7 @@ pub fn select<'a, F: Family, T: Tables>(
         let Some(backend_id) = tables.ring_slot(offset.wrapping_add(slot)) else {
             continue;
         };
-        if let Some(backend) = tables.backend(backend_id)
+        if let Some(backend) = tables.backend(&backend_id)
             && backend.state == backend_state::ACTIVE
             // A torn or late read of the ring may name another service's backend.
             && backend.service_id == service_id

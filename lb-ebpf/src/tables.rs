@@ -35,14 +35,14 @@ pub trait Tables {
     fn roles(&self, key: &AddrKey) -> u32;
     /// `xlb_services`.
     fn service(&self, id: u32) -> Option<&Service>;
-    /// `xlb_backends`.
-    fn backend(&self, id: u32) -> Option<&Backend>;
+    /// `xlb_backends`. By reference, as [`Self::count`]: the map reads the id where it stands, in a flow's entry for one.
+    fn backend(&self, id: &u32) -> Option<&Backend>;
     /// `xlb_rings`: backend id in a slot of the arena.
     fn ring_slot(&self, index: u32) -> Option<u32>;
     /// `xlb_snat`.
     fn snat(&self, index: u32) -> Option<&SnatAddr>;
     /// `xlb_backend_st`: changes this CPU's counters of a backend.
-    fn count(&self, backend_id: u32, change: impl FnOnce(&mut BackendStats));
+    fn count(&self, backend_id: &u32, change: impl FnOnce(&mut BackendStats));
     /// `xlb_cpu`: this CPU's state.
     fn cpu<R>(&self, with: impl FnOnce(&mut CpuState) -> R) -> Option<R>;
     /// A connection id that was never used.

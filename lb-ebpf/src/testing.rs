@@ -222,8 +222,8 @@ impl Tables for Host {
     fn service(&self, id: u32) -> Option<&Service> {
         (id == 1).then_some(&self.service)
     }
-    fn backend(&self, id: u32) -> Option<&Backend> {
-        (id == 1).then_some(&self.backend)
+    fn backend(&self, id: &u32) -> Option<&Backend> {
+        (*id == 1).then_some(&self.backend)
     }
     fn ring_slot(&self, _index: u32) -> Option<u32> {
         Some(1)
@@ -231,7 +231,7 @@ impl Tables for Host {
     fn snat(&self, _index: u32) -> Option<&SnatAddr> {
         Some(&self.snat)
     }
-    fn count(&self, _backend_id: u32, change: impl FnOnce(&mut BackendStats)) {
+    fn count(&self, _backend_id: &u32, change: impl FnOnce(&mut BackendStats)) {
         change(&mut self.stats.borrow_mut());
     }
     fn cpu<R>(&self, with: impl FnOnce(&mut CpuState) -> R) -> Option<R> {

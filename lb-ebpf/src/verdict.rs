@@ -48,6 +48,16 @@ impl WayWord {
         Self(ifindex)
     }
 
+    /// Packs it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(way: Way) -> Self {
+        match way {
+            Way::Tx => Self::TX,
+            Way::Redirect(ifindex) => Self::redirect(ifindex),
+        }
+    }
+
     /// To be matched on.
     #[inline(always)]
     #[must_use]

@@ -15,15 +15,15 @@ pub struct FlowKey4 {
     pub src: [u8; 4],
     /// Destination address.
     pub dst: [u8; 4],
+    /// Destination port, host order. It stands first: the two ports of a header are one big-endian word.
+    pub dst_port: u16,
     /// Source port, host order.
     pub src_port: u16,
-    /// Destination port, host order.
-    pub dst_port: u16,
     /// IP protocol number: 6 or 17.
     pub protocol: u32,
 }
 
-super::layout!(FlowKey4, size 16, align 8, { src: 0, dst: 4, src_port: 8, dst_port: 10, protocol: 12 });
+super::layout!(FlowKey4, size 16, align 8, { src: 0, dst: 4, dst_port: 8, src_port: 10, protocol: 12 });
 
 /// Key of `xlb_flows6` and `xlb_half6`: the packet as it arrives.
 #[repr(C, align(8))]
@@ -33,15 +33,15 @@ pub struct FlowKey6 {
     pub src: [u8; 16],
     /// Destination address.
     pub dst: [u8; 16],
+    /// Destination port, host order. It stands first: the two ports of a header are one big-endian word.
+    pub dst_port: u16,
     /// Source port, host order.
     pub src_port: u16,
-    /// Destination port, host order.
-    pub dst_port: u16,
     /// IP protocol number: 6 or 17.
     pub protocol: u32,
 }
 
-super::layout!(FlowKey6, size 40, align 8, { src: 0, dst: 16, src_port: 32, dst_port: 34, protocol: 36 });
+super::layout!(FlowKey6, size 40, align 8, { src: 0, dst: 16, dst_port: 32, src_port: 34, protocol: 36 });
 
 /// Value of `xlb_flows4` and `xlb_half4`. With the kernel's 48-byte element header and the key it fills exactly two
 /// cache lines, and the value is the second.
@@ -54,10 +54,10 @@ pub struct FlowValue4 {
     pub new_src: [u8; 4],
     /// Destination address to write.
     pub new_dst: [u8; 4],
-    /// Source port to write, host order.
-    pub new_src_port: u16,
     /// Destination port to write, host order.
     pub new_dst_port: u16,
+    /// Source port to write, host order.
+    pub new_src_port: u16,
     /// Difference for the IPv4 header checksum, the TTL's decrement included, native order.
     pub l3_delta: u16,
     /// Difference for the TCP or UDP checksum, native order.
@@ -89,7 +89,7 @@ pub struct FlowValue4 {
 }
 
 super::layout!(FlowValue4, size 64, align 8, {
-    new_src: 8, new_dst: 12, new_src_port: 16, l3_delta: 20, last_seen: 24, backend_id: 28, peer_mac: 32, own_mac: 38,
+    new_src: 8, new_dst: 12, new_dst_port: 16, l3_delta: 20, last_seen: 24, backend_id: 28, peer_mac: 32, own_mac: 38,
     ifindex: 44, direction: 48, backend_isn: 52, created: 56, key_tag: 60,
 });
 
@@ -103,10 +103,10 @@ pub struct FlowValue6 {
     pub new_src: [u8; 16],
     /// Destination address to write.
     pub new_dst: [u8; 16],
-    /// Source port to write, host order.
-    pub new_src_port: u16,
     /// Destination port to write, host order.
     pub new_dst_port: u16,
+    /// Source port to write, host order.
+    pub new_src_port: u16,
     /// Zero: IPv6 has no header checksum.
     pub l3_delta: u16,
     /// Difference for the TCP or UDP checksum, native order.
@@ -138,7 +138,7 @@ pub struct FlowValue6 {
 }
 
 super::layout!(FlowValue6, size 88, align 8, {
-    new_src: 8, new_dst: 24, new_src_port: 40, l3_delta: 44, last_seen: 48, backend_id: 52, peer_mac: 56, own_mac: 62,
+    new_src: 8, new_dst: 24, new_dst_port: 40, l3_delta: 44, last_seen: 48, backend_id: 52, peer_mac: 56, own_mac: 62,
     ifindex: 68, direction: 72, backend_isn: 76, created: 80, key_tag: 84,
 });
 

@@ -37,7 +37,7 @@ pub use sweep::{SweepItem4, SweepItem6};
 pub use tx::TxErrors;
 
 /// Version of everything in this module. Pinned maps of another version are not adopted.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Asserts size, alignment and field offsets of an ABI type at compile time.
 macro_rules! layout {

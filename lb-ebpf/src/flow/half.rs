@@ -46,7 +46,7 @@ fn from_client<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     entry: Entry<F>,
     peer: Option<Entry<F>>,
 ) -> Result<Verdict, Gone> {
-    let Some(backend) = tables.backend(work.flow.backend_id) else {
+    let Some(backend) = tables.backend(&work.flow.backend_id) else {
         return Ok(Verdict::drop(DropReason::MapInconsistent));
     };
     let step = if is_the_one::<F>(backend, work.flow.new_dst, work.flow.new_dst_port) {
@@ -152,7 +152,7 @@ fn from_backend<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     if let Err(reason) = forward::check::<F, P>(packet, work) {
         return Verdict::drop(reason);
     }
-    let known = tables.backend(work.flow.backend_id);
+    let known = tables.backend(&work.flow.backend_id);
     if !known.is_some_and(|backend| is_the_one::<F>(backend, work.facts.src, work.facts.src_port)) {
         release_half::<F, T>(tables, &work.peer_key, work.flow.conn_id);
         release_half::<F, T>(tables, &work.key, work.flow.conn_id);
@@ -163,7 +163,7 @@ fn from_backend<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     let mut answers = work.facts.protocol == IPPROTO_UDP;
     if !answers {
         if l4.has(tcp_flag::RST) {
-            tables.count(work.flow.backend_id, |stats| {
+            tables.count(&work.flow.backend_id, |stats| {
                 stats.flows_refused = stats.flows_refused.wrapping_add(1);
             });
         } else if l4.has(tcp_flag::SYN) && l4.has(tcp_flag::ACK) {

@@ -42,7 +42,7 @@ pub fn hit<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
         return Ok(forward::to_client::<F, P>(packet, work));
     }
 
-    let Some(backend) = tables.backend(work.flow.backend_id) else {
+    let Some(backend) = tables.backend(&work.flow.backend_id) else {
         return Ok(Verdict::drop(DropReason::MapInconsistent));
     };
     if must_go::<F, T>(tables, work, entry, backend) {

@@ -61,7 +61,7 @@ pub fn promote<F: Family, T: Tables + FlowTables<F>>(tables: &T, work: &mut Work
         undo::<F, T>(tables, reply.key(work), conn_id);
         return Err(reason);
     }
-    tables.count(work.flow.backend_id, |stats| {
+    tables.count(&work.flow.backend_id, |stats| {
         stats.flows_opened = stats.flows_opened.wrapping_add(1);
     });
     work.item = F::sweep_item(*forward.key(work), conn_id);

@@ -40,7 +40,7 @@ pub fn reclaim<F: Family, T: Tables + FlowTables<F>>(
         tables.delete_established(&work.reclaim_key);
     }
     tables.delete_established(&work.owner_key);
-    tables.count(backend_id, |stats| {
+    tables.count(&backend_id, |stats| {
         stats.flows_closed = stats.flows_closed.wrapping_add(1);
     });
     Ok(())

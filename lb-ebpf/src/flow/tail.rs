@@ -59,7 +59,7 @@ macro_rules! is_tail_of {
     ($value:ty) => {
         const _: () = {
             const START: usize = size_of::<$value>() - size_of::<Tail>();
-            assert!(START == core::mem::offset_of!($value, new_src_port));
+            assert!(START == core::mem::offset_of!($value, new_dst_port));
             assert!(START + core::mem::offset_of!(Tail, last_seen) == core::mem::offset_of!($value, last_seen));
             assert!(START + core::mem::offset_of!(Tail, backend_id) == core::mem::offset_of!($value, backend_id));
             assert!(START + core::mem::offset_of!(Tail, hop) == core::mem::offset_of!($value, peer_mac));
@@ -72,28 +72,32 @@ macro_rules! is_tail_of {
 is_tail_of!(FlowValue4);
 is_tail_of!(FlowValue6);
 
-/// `new_src_port`, `new_dst_port`, `l3_delta` and `l4_delta` in one word.
-#[repr(transparent)]
+/// `new_dst_port` and `new_src_port` in one word, `l3_delta`, `l4_delta`.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Edit(u64);
+pub struct Edit {
+    ports: u32,
+    l3_delta: u16,
+    l4_delta: u16,
+}
 
 impl Edit {
     /// Both ports as they stand in a header.
     #[inline(always)]
     pub fn ports(self) -> [u8; 4] {
-        (self.0 as u32).swap_bytes().rotate_left(16).to_ne_bytes()
+        self.ports.to_be_bytes()
     }
 
     /// Difference for the IPv4 header checksum.
     #[inline(always)]
     pub fn l3_delta(self) -> u16 {
-        (self.0 >> 32) as u16
+        self.l3_delta
     }
 
     /// Difference for the TCP or UDP checksum.
     #[inline(always)]
     pub fn l4_delta(self) -> u16 {
-        (self.0 >> 48) as u16
+        self.l4_delta
     }
 }
 
@@ -103,16 +107,10 @@ impl Edit {
 pub struct State(u32);
 
 impl State {
-    /// One of `direction`.
+    /// Whether it has this `direction` and saw no FIN or RST.
     #[inline(always)]
-    pub fn direction(self) -> u8 {
-        self.0 as u8
-    }
-
-    /// `tcp_seen` bits.
-    #[inline(always)]
-    pub fn tcp_seen(self) -> u8 {
-        (self.0 >> 8) as u8
+    pub fn is_open(self, direction: u8) -> bool {
+        self.0 as u16 == direction as u16
     }
 
     /// `flow_flag` bits.
@@ -127,7 +125,8 @@ impl State {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Hop {
     head: u64,
-    rest: u64,
+    rest: u32,
+    ifindex: u32,
 }
 
 impl Hop {
@@ -139,14 +138,15 @@ impl Hop {
         let [_, _, head, rest, ..]: &[u64; 8] = cast_ref(backend);
         Self {
             head: *head,
-            rest: *rest,
+            rest: *rest as u32,
+            ifindex: backend.hop_ifindex,
         }
     }
 
     /// Interface.
     #[inline(always)]
     pub fn ifindex(self) -> u32 {
-        (self.rest >> 32) as u32
+        self.ifindex
     }
 
     /// Whether the destination MAC is the one a frame comes from.
@@ -162,7 +162,7 @@ impl Hop {
     #[inline(always)]
     pub fn put<P: Packet>(self, packet: &mut P) -> Option<()> {
         *packet.get_mut::<[u8; 8]>(Offset::START)? = self.head.to_ne_bytes();
-        *packet.get_mut::<[u8; 4]>(Offset::START.plus(8))? = (self.rest as u32).to_ne_bytes();
+        *packet.get_mut::<[u8; 4]>(Offset::START.plus(8))? = self.rest.to_ne_bytes();
         Some(())
     }
 }

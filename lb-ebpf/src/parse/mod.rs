@@ -121,15 +121,18 @@ pub fn layer4<F: Family, P: Packet>(packet: &P, facts: &Facts<F>) -> Result<L4, 
     if end > packet.linear_bytes() && end > packet.frame_bytes() {
         return Err(DropReason::BadIpLength);
     }
-    if end < facts.l4.bytes() {
-        return Err(DropReason::BadIpLength);
-    }
+    let least = if facts.is_tcp() { 20 } else { 8 };
     let room = end.wrapping_sub(facts.l4.bytes());
+    // One question for the fast path, to which it is all one.
+    if end < facts.l4.bytes().wrapping_add(least) {
+        return Err(if end < facts.l4.bytes() {
+            DropReason::BadIpLength
+        } else {
+            DropReason::TruncatedL4
+        });
+    }
     if facts.is_tcp() {
         let header = packet.get::<Tcp>(facts.l4).ok_or(DropReason::TruncatedL4)?;
-        if room < 20 {
-            return Err(DropReason::TruncatedL4);
-        }
         let header_bytes = ((header.data_offset >> 4) as u32) << 2;
         if header_bytes < 20 || header_bytes > room {
             return Err(DropReason::BadTcpOffset);
@@ -142,9 +145,6 @@ pub fn layer4<F: Family, P: Packet>(packet: &P, facts: &Facts<F>) -> Result<L4, 
         })
     } else {
         let header = packet.get::<UdpHdr>(facts.l4).ok_or(DropReason::TruncatedL4)?;
-        if room < 8 {
-            return Err(DropReason::TruncatedL4);
-        }
         let udp_bytes = u16::from_be_bytes(header.len) as u32;
         if udp_bytes < 8 || udp_bytes > room {
             return Err(DropReason::BadUdpLength);

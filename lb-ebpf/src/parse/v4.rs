@@ -26,12 +26,6 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// Options that 40 bytes can hold.
 const MAX_OPTIONS: u32 = 40;
 
-/// Both fragment fields of a plain packet are 0; "don't fragment" and the reserved bit do not matter.
-#[inline(always)]
-pub fn is_fragment(ip: &Ipv4Hdr) -> bool {
-    u16::from_be_bytes(ip.frags) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
-}
-
 /// Parses it; `Err` is the verdict where there is no TCP or UDP to balance.
 #[inline(always)]
 pub fn parse<P: Packet, T: Tables>(

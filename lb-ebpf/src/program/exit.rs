@@ -5,10 +5,12 @@ use aya_ebpf::{
     helpers::bpf_redirect_map,
 };
 use lb_common::reason::DropReason;
+#[cfg(feature = "log")]
+use lb_ebpf::verdict::WayWord;
 use lb_ebpf::{
     fast::Exit,
     tables::Tables,
-    verdict::{Outcome, Verdict, Way, WayWord},
+    verdict::{Outcome, Verdict, Way},
 };
 
 use super::{
@@ -24,8 +26,8 @@ pub(crate) fn exit(packet: &XdpPacket, verdict: Verdict) -> u32 {
     #[cfg(feature = "log")]
     super::log::log(packet, verdict, bytes);
     match verdict.outcome() {
-        Outcome::ToBackend(backend_id, way) => to_backend(backend_id, bytes, way),
-        Outcome::ToClient(backend_id, way) => to_client(backend_id, bytes, way),
+        Outcome::ToBackend(backend_id, way) => to_backend(&backend_id, bytes, way),
+        Outcome::ToClient(backend_id, way) => to_client(&backend_id, bytes, way),
         Outcome::Answer(reason, way) => {
             count(reason, bytes);
             leave(bytes, way)
@@ -46,11 +48,11 @@ pub(crate) enum Leave {}
 
 impl Exit<XdpPacket> for Leave {
     #[inline(always)]
-    fn to_backend(packet: &XdpPacket, backend_id: u32, way: WayWord) -> u32 {
+    fn to_backend(packet: &XdpPacket, backend_id: &u32, way: Way) -> u32 {
         let bytes = packet.counted_bytes();
         #[cfg(feature = "log")]
-        super::log::log(packet, Verdict::to_backend(backend_id, way), bytes);
-        to_backend(backend_id, bytes, way.way())
+        super::log::log(packet, Verdict::to_backend(*backend_id, WayWord::of(way)), bytes);
+        to_backend(backend_id, bytes, way)
     }
 
     #[inline(always)]
@@ -59,16 +61,16 @@ impl Exit<XdpPacket> for Leave {
     }
 
     #[inline(always)]
-    fn to_client(packet: &XdpPacket, backend_id: u32, way: WayWord) -> u32 {
+    fn to_client(packet: &XdpPacket, backend_id: &u32, way: Way) -> u32 {
         let bytes = packet.counted_bytes();
         #[cfg(feature = "log")]
-        super::log::log(packet, Verdict::to_client(backend_id, way), bytes);
-        to_client(backend_id, bytes, way.way())
+        super::log::log(packet, Verdict::to_client(*backend_id, WayWord::of(way)), bytes);
+        to_client(backend_id, bytes, way)
     }
 }
 
 #[inline(always)]
-fn to_backend(backend_id: u32, bytes: u64, way: Way) -> u32 {
+fn to_backend(backend_id: &u32, bytes: u64, way: Way) -> u32 {
     Maps.count(backend_id, |stats| {
         stats.packets_in = stats.packets_in.wrapping_add(1);
         stats.bytes_in = stats.bytes_in.wrapping_add(bytes);
@@ -77,7 +79,7 @@ fn to_backend(backend_id: u32, bytes: u64, way: Way) -> u32 {
 }
 
 #[inline(always)]
-fn to_client(backend_id: u32, bytes: u64, way: Way) -> u32 {
+fn to_client(backend_id: &u32, bytes: u64, way: Way) -> u32 {
     Maps.count(backend_id, |stats| {
         stats.packets_out = stats.packets_out.wrapping_add(1);
         stats.bytes_out = stats.bytes_out.wrapping_add(bytes);

@@ -1,6 +1,9 @@
 //! The frame under XDP. The one module that turns packet addresses into references.
 
-use core::ptr::{read_volatile, with_exposed_provenance_mut};
+use core::{
+    hint::assert_unchecked,
+    ptr::{read_volatile, with_exposed_provenance_mut},
+};
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -20,6 +23,8 @@ impl XdpPacket {
     #[inline(always)]
     pub(crate) fn new(ctx: *mut xdp_md) -> Self {
         let (start, end) = bounds(ctx);
+        // SAFETY: a frame's address. So told, LLVM does not ask whether a reference to it is null.
+        unsafe { assert_unchecked(start != 0) };
         Self { ctx, start, end }
     }
 
@@ -47,8 +52,13 @@ impl XdpPacket {
 
     #[inline(always)]
     fn address<T>(&self, at: Offset) -> Option<*mut T> {
-        let address = self.start.wrapping_add(at.bytes() as usize);
-        if address.wrapping_add(size_of::<T>()) > self.end {
+        // SAFETY: a kernel address, whose frame and what is asked for beyond it do not reach the end of the address space. So told,
+        // LLVM leaves out what a wider check has shown already.
+        let (address, end) = unsafe {
+            let address = self.start.unchecked_add(at.bytes() as usize);
+            (address, address.unchecked_add(size_of::<T>()))
+        };
+        if end > self.end {
             return None;
         }
         Some(with_exposed_provenance_mut(address))

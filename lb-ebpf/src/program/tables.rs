@@ -1,11 +1,15 @@
 //! The maps behind the packet logic's second seam.
 
-use core::{ffi::c_void, ops::ControlFlow, ptr::from_mut};
+use core::{
+    ffi::c_void,
+    ops::ControlFlow,
+    ptr::{from_mut, from_ref},
+};
 
 use aya_ebpf::{
     Global,
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_loop, bpf_map_pop_elem},
+    helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_loop, bpf_map_lookup_elem, bpf_map_pop_elem},
 };
 use lb_common::{
     abi::{
@@ -33,6 +37,16 @@ use super::maps::{
 static XLB_HZ: Global<u32> = Global::new(250);
 
 const EEXIST: i32 = -17;
+
+/// Where the value of an array map at this index stands, or null. Not aya's methods: they copy the index.
+///
+/// # Safety
+/// `map` is the address of a map's definition, whose values are of type `V`.
+#[inline(always)]
+unsafe fn lookup<V>(map: *const c_void, index: &u32) -> *mut V {
+    // SAFETY: the address of a map's definition is what the loader turns into the map; the helper reads one index.
+    unsafe { bpf_map_lookup_elem(map.cast_mut(), from_ref(index).cast()).cast() }
+}
 
 /// The kernel's maps.
 pub(crate) struct Maps;
@@ -73,8 +87,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn backend(&self, id: u32) -> Option<&Backend> {
-        xlb_backends.get(id)
+    fn backend(&self, id: &u32) -> Option<&Backend> {
+        // SAFETY: the map's value type; it is readable for the program's run.
+        unsafe { lookup::<Backend>((&raw const xlb_backends).cast(), id).as_ref() }
     }
 
     #[inline(always)]
@@ -88,10 +103,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count(&self, backend_id: u32, change: impl FnOnce(&mut BackendStats)) {
-        if let Some(stats) = xlb_backend_st.get_ptr_mut(backend_id) {
-            // SAFETY: this CPU's slot; XDP programs do not interrupt each other on a CPU.
-            change(unsafe { &mut *stats });
+    fn count(&self, backend_id: &u32, change: impl FnOnce(&mut BackendStats)) {
+        // SAFETY: the map's value type, this CPU's slot; XDP programs do not interrupt each other on a CPU.
+        if let Some(stats) = unsafe { lookup::<BackendStats>((&raw const xlb_backend_st).cast(), backend_id).as_mut() }
+        {
+            change(stats);
         }
     }
 
