@@ -36,7 +36,7 @@ pub enum Known {
 
 /// Where packets of established connections leave: counted and sent at once, as taking a [`Verdict`] apart costs what a
 /// tenth of such a packet does. The counters' index is read where it stands, in the flow's entry: where that was given to
-/// another connection just now, its backend counts the packet.
+/// another connection just now, another backend counts the packet.
 pub trait Exit<P> {
     /// From a client to this backend; returns the XDP action.
     fn to_backend(packet: &P, backend_id: &u32, way: Way) -> u32;

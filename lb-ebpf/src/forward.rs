@@ -99,7 +99,7 @@ pub fn to_client<F: Rewrite, P: Packet>(packet: &mut P, work: &Work<F>) -> Verdi
     }
 }
 
-const _: () = assert!(flow_flag::TX == hop_flag::TX, "`way` takes either");
+const _: () = assert!(flow_flag::TX == hop_flag::TX, "`may_tx` takes either");
 
 /// Whether a frame goes back out of the interface it came in on without the device map.
 #[inline(always)]

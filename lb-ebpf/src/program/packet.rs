@@ -31,9 +31,8 @@ impl XdpPacket {
     /// Bytes of the whole frame, for the counters.
     ///
     /// Only a frame larger than one Ethernet frame comes in several buffers, of which the pointers show the first; the
-    /// others are spared the helper, which costs a sixth of a lookup. The bounds are read anew, and opaquely: LLVM moves
-    /// the subtraction to where it takes `start` for a null reference's 0, and the verifier refuses arithmetic on the
-    /// end. `a_jumbo_frame_is_forwarded_and_counted_whole` fails without this.
+    /// others are spared the helper, which costs a sixth of a lookup. The bounds are read anew, and opaquely: of those that are kept LLVM
+    /// makes arithmetic on the end that the verifier refuses. `a_jumbo_frame_is_forwarded_and_counted_whole` fails without this.
     #[inline(always)]
     pub(crate) fn counted_bytes(&self) -> u64 {
         /// The largest frame at an MTU of 1,500, with two VLAN tags.
