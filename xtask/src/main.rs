@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod kernels;
 mod program;
 mod setup;
 mod test;
@@ -50,6 +51,8 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
+    /// Set up, then run the program's tests on Debian's older kernels, in qemu: minutes, and 70 MB a kernel
+    Kernels(kernels::Arguments),
     /// Set up, then show real traffic through a balancer between network namespaces
     Demo(demo::Arguments),
     /// Set up, then measure: nanoseconds a packet beside bare map operations of the same run, and more
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         } else {
             check::Golden::Compare
         }),
+        Task::Kernels(arguments) => kernels::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };

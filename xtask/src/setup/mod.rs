@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::toolchain::find_program;
-use packages::{TOOLS, Tool};
+use packages::{KERNEL_TOOLS, TOOLS, Tool};
 
 pub(crate) use apt::{Root, root};
 
@@ -25,6 +25,8 @@ pub(crate) enum Scope {
     Build,
     /// The tools of tests and demo as well.
     Everything,
+    /// And those that boot other kernels.
+    Kernels,
 }
 
 /// Says what [`run`] would install.
@@ -55,10 +57,14 @@ impl Plan {
         let compiler = compiler::look()?;
         let mut tools = Vec::new();
         let mut components = Vec::new();
-        if scope == Scope::Everything {
-            tools.extend(TOOLS.iter().filter(|tool| find_program(tool.program).is_none()));
+        if scope != Scope::Build {
+            tools.extend(TOOLS);
             components = missing_components();
         }
+        if scope == Scope::Kernels {
+            tools.extend(KERNEL_TOOLS);
+        }
+        tools.retain(|tool| find_program(tool.program).is_none());
         Ok(Self {
             scope,
             components,
@@ -76,7 +82,7 @@ impl Plan {
         for tool in &self.tools {
             println!("  need  {} (package {}): {}", tool.program, tool.package, tool.why);
         }
-        if self.scope == Scope::Everything && self.tools.is_empty() {
+        if self.scope != Scope::Build && self.tools.is_empty() {
             println!("  have  all {} tools of tests and demo", TOOLS.len());
         }
     }

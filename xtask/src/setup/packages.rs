@@ -90,3 +90,9 @@ pub(crate) const TOOLS: &[Tool] = &[
         "checksums and ports in those captures, read by another implementation",
     ),
 ];
+
+/// What `cargo xtask kernels` runs besides.
+pub(crate) const KERNEL_TOOLS: &[Tool] = &[
+    tool("qemu-system-x86_64", "qemu-system-x86", "boots other kernels, emulated"),
+    tool("busybox", "busybox-static", "the user space beside the tests there"),
+];
