@@ -8,7 +8,7 @@ use lb_common::{
     abi::{ABI_VERSION, Iface, direction, flow_flag, hop_flag, iface_flag},
     hash::{self, OursSide},
     net::{IPPROTO_TCP, IPPROTO_UDP},
-    reason::{DropReason, PassReason},
+    reason::PassReason,
 };
 
 use crate::{
@@ -385,11 +385,9 @@ where
         return slow(Known::Plain);
     };
     let moved = tail.hop.ifindex() != ingress.ifindex || !tail.hop.is_sender_of(packet);
-    if moved || (!is_tcp && is_gone(backend.state)) {
+    let reachable = backend.hop_flags & hop_flag::VALID != 0;
+    if moved || !reachable || (!is_tcp && is_gone(backend.state)) {
         return slow(Known::Plain);
-    }
-    if backend.hop_flags & hop_flag::VALID == 0 {
-        return Fast::left(E::ends(packet, Verdict::drop(DropReason::NoNeighbour)));
     }
     let hop = Hop::of(backend);
     let tx_flag = backend.hop_flags & hop_flag::TX;
