@@ -1,6 +1,6 @@
 //! From bytes to [`Facts`]: what the packet says about itself, checked as far as the program relies on it.
 //!
-//! The plain case (no options, no extension headers, no fragment) is decided in `pipeline`; everything else goes
+//! The plain case (no options, no extension headers, no fragment) is decided in `fast`; everything else goes
 //! through [`v4`] or [`v6`]. Sources: RFC 791, RFC 8200, RFC 9293, RFC 768.
 
 pub mod v4;

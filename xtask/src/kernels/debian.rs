@@ -84,6 +84,10 @@ pub(super) fn fetch(kernel: &Kernel, directory: &Path) -> Result<Files> {
     let own = directory.join(&kernel.package);
     if !own.is_dir() {
         let unpacked = directory.join(format!("{}.new", kernel.package));
+        if unpacked.exists() {
+            // Of a run that was interrupted.
+            fs::remove_dir_all(&unpacked).with_context(|| format!("remove {}", unpacked.display()))?;
+        }
         fs::create_dir_all(&unpacked).with_context(|| format!("make {}", unpacked.display()))?;
         let mut download = Command::new("apt-get");
         download.args(["download", &kernel.package]).current_dir(&unpacked);
