@@ -128,6 +128,10 @@ pub mod names {
     pub const LOOKUP4: &str = "bench_lookup4";
     /// A lookup of the connection's key in `FLOWS6`.
     pub const LOOKUP6: &str = "bench_lookup6";
+    /// What every redirected packet of a connection asks, IPv4.
+    pub const PACKET4: &str = "bench_packet4";
+    /// What every redirected packet of a connection asks, IPv6.
+    pub const PACKET6: &str = "bench_packet6";
     /// The lookups and inserts that a SYN cannot do without, IPv4.
     pub const SYN4: &str = "bench_syn4";
     /// The lookups and inserts that a SYN cannot do without, IPv6.

@@ -56,6 +56,8 @@ pub(super) enum Loop {
     Empty,
     /// One lookup of its key in a table like the established ones.
     Lookup,
+    /// What every redirected packet of a connection asks: maps and the time.
+    Packet,
     /// The lookups and inserts that a SYN cannot do without.
     Syn,
 }
@@ -181,6 +183,8 @@ impl Driver {
             names::LOOP6,
             names::LOOKUP4,
             names::LOOKUP6,
+            names::PACKET4,
+            names::PACKET6,
             names::SYN4,
             names::SYN6,
             names::SEND4,
@@ -229,7 +233,7 @@ impl Driver {
         Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
     }
 
-    /// Where [`names::REDIRECT`] sends to.
+    /// Where [`names::REDIRECT`] sends to, and the bare operations of a packet would.
     pub(super) fn redirect_to(&mut self, ifindex: u32) -> Result<()> {
         let mut ports: DevMapHash<MapData> = typed(&mut self.bpf, names::TX_PORTS)?;
         Ok(ports.insert(0, ifindex, None, 0)?)
@@ -288,9 +292,11 @@ impl Driver {
             (Loop::Empty, Steps::V6(_)) => names::LOOP6,
             (Loop::Lookup, Steps::V4(_)) => names::LOOKUP4,
             (Loop::Lookup, Steps::V6(_)) => names::LOOKUP6,
+            (Loop::Packet, Steps::V4(_)) => names::PACKET4,
+            (Loop::Packet, Steps::V6(_)) => names::PACKET6,
             (Loop::Syn, Steps::V4(_)) => names::SYN4,
             (Loop::Syn, Steps::V6(_)) => names::SYN6,
-            (Loop::Empty | Loop::Lookup | Loop::Syn, Steps::Same) => {
+            (Loop::Empty | Loop::Lookup | Loop::Packet | Loop::Syn, Steps::Same) => {
                 bail!("a bare operation needs connections to walk through")
             }
         };

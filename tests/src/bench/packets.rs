@@ -182,11 +182,13 @@ fn bars(report: &Report) -> Vec<Bar> {
             name: "xlb's packets/s on one core, in nftables'".to_owned(),
             value: of(NFTABLES) / of(XLB),
             limit: Limit::AtLeast(4.0),
+            quartiles: None,
         },
         Bar {
             name: "xlb's packets/s on one core, in the bare redirect's".to_owned(),
             value: of(BARE_REDIRECT) / of(XLB),
             limit: Limit::AtLeast(0.5),
+            quartiles: None,
         },
     ];
     // Both sides of that one hold generator and sink, which draws it towards 1.
@@ -198,6 +200,7 @@ fn bars(report: &Report) -> Vec<Bar> {
             name: "xlb's packets/s in the bare redirect's, net of generator and sink".to_owned(),
             value: ratio,
             limit: Limit::Unjudged,
+            quartiles: None,
         });
     }
     bars

@@ -84,6 +84,9 @@ pub struct Bar {
     pub value: f64,
     /// What it may be.
     pub limit: Limit,
+    /// Of a value that is a median of ratios: its quartiles, the lower first. What lies between them is noise.
+    #[serde(default)]
+    pub quartiles: Option<[f64; 2]>,
 }
 
 /// The side of a bar that is good.
@@ -145,17 +148,28 @@ impl Row {
     }
 }
 
-/// Median of the ratios of two rows within each round: for rows that take turns.
+/// The ratios of two rows within each round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Paired {
+    pub(super) median: f64,
+    pub(super) quartiles: [f64; 2],
+}
+
+/// Of rows that take turns.
 #[must_use]
-pub(super) fn paired(report: &Report, group: &str, name: &str, baseline: &str) -> Option<f64> {
+pub(super) fn paired(report: &Report, group: &str, name: &str, baseline: &str) -> Option<Paired> {
     let (row, baseline) = (report.row(group, name)?, report.row(group, baseline)?);
-    let ratios: Vec<f64> = row
-        .samples
-        .iter()
-        .zip(&baseline.samples)
-        .map(|(value, base)| value / base)
-        .collect();
-    median(&ratios)
+    let pairs = row.samples.iter().zip(&baseline.samples);
+    let mut ratios: Vec<f64> = pairs.map(|(value, base)| value / base).collect();
+    ratios.sort_by(f64::total_cmp);
+    // Without the middle one of an odd number, halves of equal length.
+    let half = ratios.len() / 2;
+    let (lower, upper) = (ratios.get(..half)?, ratios.get(ratios.len() - half..)?);
+    let middle = median(&ratios)?;
+    Some(Paired {
+        median: middle,
+        quartiles: [lower, upper].map(|half| median(half).unwrap_or(middle)),
+    })
 }
 
 fn minimum(samples: &[f64]) -> Option<f64> {
@@ -311,11 +325,14 @@ impl fmt::Display for Report {
         for bar in &self.bars {
             writeln!(
                 f,
-                "  {:<6} {:<width$} {:>8} ({})",
+                "  {:<6} {:<width$} {:>8} ({}{})",
                 bar.verdict(),
                 bar.name,
                 bar_figure(bar.value),
-                bar.limit
+                bar.limit,
+                bar.quartiles
+                    .map(|[lower, upper]| format!("; quartiles {lower:.2}, {upper:.2}"))
+                    .unwrap_or_default()
             )?;
         }
         Ok(())
@@ -373,6 +390,7 @@ pub(super) mod made {
             name: name.to_owned(),
             value,
             limit,
+            quartiles: None,
         }
     }
 
@@ -405,7 +423,11 @@ mod tests {
             row("direct", &[100.0, 50.0, 10.0], None),
             row("xlb", &[90.0, 50.0, 8.0], Some("direct")),
         ]);
-        assert_eq!(paired(&report, "g", "xlb", "direct"), Some(0.9));
+        let wanted = Paired {
+            median: 0.9,
+            quartiles: [0.8, 1.0],
+        };
+        assert_eq!(paired(&report, "g", "xlb", "direct"), Some(wanted));
         assert_eq!(paired(&report, "g", "xlb", "nobody"), None);
     }
 

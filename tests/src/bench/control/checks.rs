@@ -52,16 +52,19 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         name: format!("checks a second of {real} wanted"),
         value: reached.rate,
         limit: Limit::AtLeast(f64::from(real) * 0.99),
+        quartiles: None,
     });
     report.bars.push(Bar {
         name: format!("ms between two checks of one of {real}, the longest"),
         value: reached.longest_ms,
         limit: Limit::AtMost(ON_TIME_MS),
+        quartiles: None,
     });
     report.bars.push(Bar {
         name: format!("agent's MB with {real} checks a second"),
         value: reached.resident_bytes / 1e6,
         limit: Limit::AtMost(100.0),
+        quartiles: None,
     });
     match effort {
         Effort::Full => one(report, 10_000, Answering::Stub, time).map(drop),

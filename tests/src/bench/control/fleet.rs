@@ -140,6 +140,7 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
             name: format!("{group}: {name}"),
             value,
             limit: Limit::AtMost(limit),
+            quartiles: None,
         });
     }
     add_memory(report, &group, &mut agent).map(drop)

@@ -47,6 +47,7 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         name: "a ring of 65,536 slots for 1,000 backends, ms".to_owned(),
         value: row.minimum(),
         limit: Limit::AtMost(10.0),
+        quartiles: None,
     });
     report.rows.push(row);
     Ok(())
