@@ -61,7 +61,7 @@ impl fmt::Display for Effort {
     }
 }
 
-/// Which of a benchmark's groups; of `traffic`'s, which ways to balance.
+/// Which of a benchmark's groups; of `traffic`'s, which ways stand side by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Groups {
     /// All.

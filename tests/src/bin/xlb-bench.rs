@@ -42,7 +42,7 @@ enum Command {
 struct Selective {
     #[command(flatten)]
     options: Options,
-    /// Only groups of rows (of traffic: ways to balance) whose name holds this text
+    /// Only groups of rows (of traffic: of ways that stand side by side) whose name holds this text
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }

@@ -1,98 +1,35 @@
-//! `bench traffic`: the same client, namespaces and server, one row per way to balance between them.
+//! `bench traffic`: a client, a balancer and a server, one row per way to balance between them.
 //!
-//! The ways take turns within a round, and every second round goes through them backwards, so that what disturbs the
-//! machine disturbs all; the bars are medians of ratios within a round. Everything (client, balancer, server) shares the
+//! The ways of a stand are built alike, stand at the same time and take turns, a second each, backwards in every second round:
+//! what disturbs the machine disturbs all. Each round builds them anew: a line that is balanced in the driver's hook keeps a speed of
+//! its own for as long as it stands. Bars are medians of ratios within a round. Everything (client, balancer, server) shares the
 //! machine's CPUs.
 
 mod bars;
 mod network;
+mod part;
 mod relay;
+mod stands;
 mod tools;
 mod ways;
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
-use self::network::Offloads;
-use self::tools::{Connections, latency, wrk};
-use self::ways::{Hook, Running, Way};
-use super::report::{Report, Row, Unit};
+use self::network::congestion_control;
+use self::part::{FIXED_RATE, Part, REQUESTS, groups, measure};
+use self::stands::{STANDS, Stand};
+use self::ways::{Lane, Way};
+use super::report::{Report, Row};
 use super::{Effort, Groups};
-use crate::peers::Nginx;
-use crate::topology::Topology;
-
-/// Port that nginx, the server, listens on.
-const SERVER_PORT: u16 = 8080;
-/// Connections that are kept at a time.
-const KEPT: u32 = 64;
-/// Connections of the throughput rows.
-const FEW: u32 = 16;
-/// The part of what *direct* carries at which latency is looked at: the same rate in every row of a round.
-const FIXED_RATE: f64 = 0.6;
-const BLOB_MEGABYTES: u32 = 1;
-
-const CONNECTIONS: &str = "new connections";
-const REQUESTS: &str = "requests on kept connections";
-const THROUGHPUT: &str = "throughput, files of 1 MiB";
-const CPU: &str = "CPU of all at that rate, a million requests";
-const P50: &str = "latency at 60 % of direct's requests, p50";
-const P99: &str = "latency at 60 % of direct's requests, p99";
-const P999: &str = "latency at 60 % of direct's requests, p99.9";
-const REACHED: &str = "of those requests, reached, %";
-const CONNECTIONS_EVERYWHERE: &str = "new connections, GRO everywhere";
-const REQUESTS_EVERYWHERE: &str = "requests on kept connections, GRO everywhere";
-
-/// Groups of rows under a setting of the offloads, in the table's order.
-const fn groups(offloads: Offloads) -> &'static [(&'static str, Unit)] {
-    match offloads {
-        Offloads::AtPeers => &[
-            (CONNECTIONS, Unit::PerSecond),
-            (REQUESTS, Unit::PerSecond),
-            (THROUGHPUT, Unit::MegabytesPerSecond),
-            (P50, Unit::Microseconds),
-            (P99, Unit::Microseconds),
-            (P999, Unit::Microseconds),
-            (REACHED, Unit::Count),
-            (CPU, Unit::Seconds),
-        ],
-        Offloads::Everywhere => &[
-            (CONNECTIONS_EVERYWHERE, Unit::PerSecond),
-            (REQUESTS_EVERYWHERE, Unit::PerSecond),
-        ],
-    }
-}
-
-/// The groups that both settings have.
-const fn connections_and_requests(offloads: Offloads) -> [&'static str; 2] {
-    match offloads {
-        Offloads::AtPeers => [CONNECTIONS, REQUESTS],
-        Offloads::Everywhere => [CONNECTIONS_EVERYWHERE, REQUESTS_EVERYWHERE],
-    }
-}
-
-/// The ways that are measured under a setting.
-const fn ways(offloads: Offloads) -> &'static [Way] {
-    match offloads {
-        Offloads::AtPeers => &Way::ALL,
-        // Proxies end connections in the balancer, gateway mode does less than full_nat, and generic XDP comes after GRO,
-        // whose long packets it cannot send on.
-        Offloads::Everywhere => &[
-            Way::BareRedirect(Hook::Native),
-            Way::Direct,
-            Way::FullNat(Hook::Native),
-            Way::Nftables,
-        ],
-    }
-}
 
 /// Length of each part.
 #[derive(Clone, Copy)]
 struct Lengths {
     rounds: usize,
     warm_up: Duration,
-    run: Duration,
+    turn: Duration,
 }
 
 impl Lengths {
@@ -100,105 +37,122 @@ impl Lengths {
         match effort {
             Effort::Full => Self {
                 rounds: 10,
-                warm_up: Duration::from_secs(1),
-                run: Duration::from_secs(2),
+                warm_up: Duration::from_millis(500),
+                turn: Duration::from_secs(1),
             },
             Effort::Quick => Self {
                 rounds: 1,
-                warm_up: Duration::ZERO,
-                run: Duration::from_millis(500),
+                warm_up: Duration::from_millis(200),
+                turn: Duration::from_millis(500),
             },
         }
     }
 }
 
-/// A way under one setting, and what was measured of it: one list of figures a round, in the order of [`groups`].
-struct Course {
-    way: Way,
-    offloads: Offloads,
-    rounds: Vec<Vec<f64>>,
-}
+/// Figures of a stand: of each way, in its order, one list a round, in the order of [`groups`].
+type Figures = Vec<Vec<Vec<f64>>>;
 
 /// Runs it.
 pub(super) fn run(effort: Effort, asked: &Groups) -> Result<Report> {
+    let stands: Vec<&Stand> = STANDS.iter().filter(|stand| asked.include(stand.name)).collect();
+    ensure!(
+        !stands.is_empty(),
+        "no stand's name holds {asked}; there are {}",
+        STANDS.each_ref().map(|stand| stand.name).join("; ")
+    );
     let lengths = Lengths::of(effort);
-    let mut courses = courses(asked)?;
-    let topology = network::build()?;
-    let server = &network::server(&topology)?.namespace;
-    let nginx = Nginx::start(&topology.room, server, "server", SERVER_PORT)?;
-    fs::write(nginx.files().join("blob"), vec![0_u8; (BLOB_MEGABYTES as usize) << 20]).context("write the blob")?;
-
-    let mut rates = Vec::new();
-    for round in 0..lengths.rounds {
-        // Of this round: at the rate of a better minute, the rows would show how a full machine queues.
-        let rate = directs_requests(&topology, lengths)? * FIXED_RATE;
-        rates.push(format!("{rate:.0}"));
-        for at in order(round, courses.len()) {
-            let Some(course) = courses.get_mut(at) else { continue };
-            let name = course.name();
-            eprintln!("round {} of {}: {name}", round + 1, lengths.rounds);
-            let figures = measure(&topology, course, lengths, rate).context(name)?;
-            course.rounds.push(figures);
-        }
-    }
     let mut report = Report::new("traffic");
-    report.conditions.push(format!(
-        "client, balancer and server in a line; the server's congestion control: {}",
-        network::congestion_control(&topology)?
-    ));
-    report.notes.push(format!(
-        "latency at these requests a second, round by round: {}",
-        rates.join(", ")
-    ));
-    report.rows = rows(&courses);
+    for stand in stands {
+        let figures = rounds(stand, lengths, &mut report)?;
+        report.rows.extend(rows(stand, &figures)?);
+        report.notes.extend(rates_of(stand, &figures));
+    }
     report.bars = bars::bars(&report);
     Ok(report)
 }
 
-/// What direct carries at this moment, in requests a second.
-fn directs_requests(topology: &Topology, lengths: Lengths) -> Result<f64> {
-    Offloads::AtPeers.set(topology)?;
-    let running = Running::start(topology, Way::Direct)?;
-    warm_up(topology, &running, lengths)?;
-    requests(topology, &running, lengths.run)
-}
-
-fn warm_up(topology: &Topology, running: &Running, lengths: Lengths) -> Result<()> {
-    if !lengths.warm_up.is_zero() {
-        requests(topology, running, lengths.warm_up)?;
-    }
-    Ok(())
-}
-
-fn courses(asked: &Groups) -> Result<Vec<Course>> {
-    let mut courses = Vec::new();
-    for offloads in Offloads::ALL {
-        let ways = ways(offloads).iter().filter(|way| asked.include(way.name()));
-        courses.extend(ways.map(|way| Course {
-            way: *way,
-            offloads,
-            rounds: Vec::new(),
-        }));
-    }
-    if courses.is_empty() {
-        bail!(
-            "no way to balance holds {asked}; there are {}",
-            Way::ALL.map(Way::name).join("; ")
-        );
-    }
-    Ok(courses)
-}
-
-impl Course {
-    fn name(&self) -> String {
-        match self.offloads {
-            Offloads::AtPeers => self.way.name().to_owned(),
-            Offloads::Everywhere => format!("{}, GRO everywhere", self.way.name()),
+/// Every round of a stand. The first one of a run says under which conditions.
+fn rounds(stand: &Stand, lengths: Lengths, report: &mut Report) -> Result<Figures> {
+    let mut figures: Figures = vec![Vec::new(); stand.ways.len()];
+    for round in 0..lengths.rounds {
+        eprintln!("round {} of {}: {}", round + 1, lengths.rounds, stand.name);
+        let lanes = build(stand)?;
+        if report.conditions.is_empty() {
+            report.conditions.push(conditions(&lanes)?);
+        }
+        // Not counted: caches, and the first growth of every table.
+        for part in [Part::Connections, Part::Requests] {
+            for (_, lane) in in_turn(round, &lanes) {
+                measure(lane, part, lengths.warm_up, None).with_context(|| lane.way().name())?;
+            }
+        }
+        let mut of_round = vec![Vec::new(); lanes.len()];
+        for part in stand.parts {
+            // Of this round: at the rate of a better minute, the rows would show how a full machine queues.
+            let rate = rate(stand, &of_round);
+            for (at, lane) in in_turn(round, &lanes) {
+                let measured = measure(lane, *part, lengths.turn, rate).with_context(|| lane.way().name())?;
+                of_round.get_mut(at).context("a list for each way")?.extend(measured);
+            }
+        }
+        for lane in &lanes {
+            lane.check().with_context(|| lane.way().name())?;
+        }
+        for (of_way, measured) in figures.iter_mut().zip(of_round) {
+            of_way.push(measured);
         }
     }
+    Ok(figures)
 }
 
-/// Backwards in every second round: a machine that slows down for a minute is not always the same way's.
+/// What else the figures hang on.
+fn conditions(lanes: &[Lane]) -> Result<String> {
+    let lane = lanes.first().context("a stand without a way")?;
+    Ok(format!(
+        "client, balancer and server in a line, the ways of a stand side by side; the server's congestion control: {}",
+        congestion_control(lane.topology())?
+    ))
+}
+
+/// Starts the ways of a stand.
+fn build(stand: &Stand) -> Result<Vec<Lane>> {
+    let start = |way: &Way| Lane::start(*way, stand.offloads).with_context(|| format!("start {}", way.name()));
+    stand.ways.iter().map(start).collect()
+}
+
+/// The requests a second at which a round looks at latency: a part of what *direct* carried in it. Nothing before that is known.
+fn rate(stand: &Stand, of_round: &[Vec<f64>]) -> Option<f64> {
+    let direct = stand.ways.iter().position(|way| *way == Way::Direct)?;
+    let requests = groups(stand.parts).position(|(group, _)| group == REQUESTS)?;
+    Some(of_round.get(direct)?.get(requests)? * FIXED_RATE)
+}
+
+/// Those of every round, as a note; nothing of a stand that has no such rows.
+fn rates_of(stand: &Stand, figures: &Figures) -> Option<String> {
+    if !stand.parts.contains(&Part::FixedRate) {
+        return None;
+    }
+    let rates: Vec<String> = (0..figures.first()?.len())
+        .filter_map(|round| {
+            let of_round: Vec<_> = figures.iter().filter_map(|way| way.get(round).cloned()).collect();
+            Some(format!("{:.0}", rate(stand, &of_round)?))
+        })
+        .collect();
+    Some(format!(
+        "{}: latency at these requests a second, round by round: {}",
+        stand.name,
+        rates.join(", ")
+    ))
+}
+
+/// The ways with their places, backwards in every second round: a machine that slows down for a minute is not always the same
+/// way's.
+fn in_turn(round: usize, lanes: &[Lane]) -> impl Iterator<Item = (usize, &Lane)> {
+    order(round, lanes.len())
+        .into_iter()
+        .filter_map(|at| Some((at, lanes.get(at)?)))
+}
+
 fn order(round: usize, count: usize) -> Vec<usize> {
     if round.is_multiple_of(2) {
         (0..count).collect()
@@ -207,71 +161,28 @@ fn order(round: usize, count: usize) -> Vec<usize> {
     }
 }
 
-fn rows(courses: &[Course]) -> Vec<Row> {
+/// How a stand's group is called.
+fn group_of(stand: &Stand, group: &str) -> String {
+    format!("{group}; {}", stand.name)
+}
+
+fn rows(stand: &Stand, figures: &Figures) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for offloads in Offloads::ALL {
-        for (at, (group, unit)) in groups(offloads).iter().enumerate() {
-            for course in courses.iter().filter(|course| course.offloads == offloads) {
-                rows.push(Row {
-                    group: (*group).to_owned(),
-                    name: course.way.name().to_owned(),
-                    unit: *unit,
-                    samples: course
-                        .rounds
-                        .iter()
-                        .filter_map(|round| round.get(at).copied())
-                        .collect(),
-                    around: Vec::new(),
-                    baseline: Some(Way::Direct.name().to_owned()),
-                });
-            }
+    for (at, (group, unit)) in groups(stand.parts).enumerate() {
+        for (way, rounds) in stand.ways.iter().zip(figures) {
+            // A round without its figure would put those behind it beside other rounds'.
+            let samples: Option<Vec<f64>> = rounds.iter().map(|round| round.get(at).copied()).collect();
+            rows.push(Row {
+                group: group_of(stand, group),
+                name: way.name().to_owned(),
+                unit,
+                samples: samples.with_context(|| format!("{}: a round without its {group}", way.name()))?,
+                around: Vec::new(),
+                baseline: Some(Way::Direct.name().to_owned()),
+            });
         }
     }
-    rows
-}
-
-/// A course's figures of one round, in the order of [`groups`].
-fn measure(topology: &Topology, course: &Course, lengths: Lengths, rate: f64) -> Result<Vec<f64>> {
-    course.offloads.set(topology)?;
-    let running = Running::start(topology, course.way)?;
-    warm_up(topology, &running, lengths)?;
-    let one_each = (KEPT, Connections::OneRequestEach);
-    let connections = wrk(topology, &running, "/", one_each, lengths.run)?.per_second;
-    let mut figures = vec![connections, requests(topology, &running, lengths.run)?];
-    if course.offloads == Offloads::AtPeers {
-        let blobs = wrk(topology, &running, "/files/blob", (FEW, Connections::Kept), lengths.run)?.per_second;
-        figures.push(blobs * f64::from(BLOB_MEGABYTES));
-        let before = busy_ticks()?;
-        let latency = latency(topology, &running, KEPT, lengths.run, rate)?;
-        // A tick is 1/100 s here whatever the kernel ticks at: USER_HZ is part of its ABI.
-        let cpu = f64::from(u32::try_from(busy_ticks()? - before).context("ticks of a few seconds")?) / 100.0;
-        figures.extend([latency.p50, latency.p99, latency.p999]);
-        figures.push(latency.requests / lengths.run.as_secs_f64() / rate * 100.0);
-        figures.push(cpu / latency.requests * 1e6);
-    }
-    running.check()?;
-    Ok(figures)
-}
-
-/// Requests a second on kept connections.
-fn requests(topology: &Topology, running: &Running, time: Duration) -> Result<f64> {
-    Ok(wrk(topology, running, "/", (KEPT, Connections::Kept), time)?.per_second)
-}
-
-/// Ticks in which the machine's CPUs were not idle.
-fn busy_ticks() -> Result<u64> {
-    let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-    let line = text.lines().next().context("an empty /proc/stat")?;
-    let numbers: Vec<u64> = line
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    // user, nice, system, idle, iowait, irq, softirq; guest time is in user time already.
-    match numbers.as_slice() {
-        [user, nice, system, _, _, irq, softirq, ..] => Ok(user + nice + system + irq + softirq),
-        _ => bail!("/proc/stat: '{line}'"),
-    }
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -286,46 +197,53 @@ mod tests {
     }
 
     #[test]
-    fn ways_are_chosen_by_a_text_in_their_names() {
-        let names = |text: &str| -> Vec<String> {
-            let courses = courses(&Groups::Holding(text.to_owned())).expect("ways");
-            courses.iter().map(Course::name).collect()
-        };
-        assert_eq!(
-            names("xlb"),
-            [
-                "xlb full_nat",
-                "xlb full_nat, generic XDP",
-                "xlb gateway",
-                "xlb full_nat, GRO everywhere"
-            ]
-        );
-        let error = courses(&Groups::Holding("ipvs".to_owned())).err().expect("no way");
+    fn an_unknown_stand_is_refused_with_those_there_are() {
+        let error = run(Effort::Quick, &Groups::Holding("ipvs".to_owned())).expect_err("no such stand");
         assert!(
             error
                 .to_string()
-                .contains("holds 'ipvs'; there are bare redirect; nftables DNAT and SNAT; xlb full_nat; direct;")
+                .contains("holds 'ipvs'; there are native full_nat; generic full_nat; bare redirects; gateway;"),
+            "{error}"
         );
     }
 
     #[test]
     fn rows_take_each_rounds_figure_of_their_group() {
-        let course = |offloads, rounds: &[&[f64]]| Course {
-            way: Way::FullNat(Hook::Native),
-            offloads,
-            rounds: rounds.iter().map(|round| round.to_vec()).collect(),
-        };
-        let rows = rows(&[
-            course(Offloads::AtPeers, &[&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 99.0]]),
-            course(Offloads::Everywhere, &[&[8.0, 9.0], &[10.0, 11.0]]),
-        ]);
-        assert_eq!(rows.len(), 10);
-        let samples = |group: &str| {
-            rows.iter()
-                .find(|row| row.group == group)
-                .map(|row| row.samples.as_slice())
-        };
-        assert_eq!(samples(P99), Some([5.0].as_slice()));
-        assert_eq!(samples(REQUESTS_EVERYWHERE), Some([9.0, 11.0].as_slice()));
+        let stand = &stands::FULL_NAT_EVERYWHERE;
+        let figures = vec![
+            vec![vec![1.0, 2.0], vec![3.0, 4.0]],
+            vec![vec![5.0, 6.0], vec![7.0, 8.0]],
+            vec![vec![9.0, 10.0], vec![11.0, 12.0]],
+        ];
+        let rows = rows(stand, &figures).expect("whole");
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.group.as_str(), row.name.as_str(), row.samples.as_slice()))
+            .collect();
+        let (new, kept) = (
+            "new connections; GRO everywhere, full_nat",
+            "requests on kept connections; GRO everywhere, full_nat",
+        );
+        assert_eq!(
+            told,
+            [
+                (new, "nftables DNAT and SNAT", [1.0, 3.0].as_slice()),
+                (new, "xlb full_nat", &[5.0, 7.0]),
+                (new, "direct", &[9.0, 11.0]),
+                (kept, "nftables DNAT and SNAT", &[2.0, 4.0]),
+                (kept, "xlb full_nat", &[6.0, 8.0]),
+                (kept, "direct", &[10.0, 12.0]),
+            ]
+        );
+        let second: Vec<_> = figures.iter().map(|way| way[1].clone()).collect();
+        assert_eq!(rate(stand, &second), Some(12.0 * FIXED_RATE));
+        assert_eq!(
+            rate(stand, &[vec![1.0], vec![5.0], vec![9.0]]),
+            None,
+            "before the requests"
+        );
+        assert_eq!(rates_of(stand, &figures), None, "no latency is looked at there");
+        let torn = vec![vec![vec![1.0]], vec![vec![5.0, 6.0]], vec![vec![9.0, 10.0]]];
+        assert!(super::rows(stand, &torn).is_err(), "a round without a figure");
     }
 }

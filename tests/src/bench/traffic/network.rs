@@ -1,11 +1,10 @@
-//! The network of `bench traffic`, a client, the balancer and a server in a line, and the settings of its interfaces'
-//! offloads.
+//! The network of a way of `bench traffic`, a client, the balancer and a server in a line, and the settings of its
+//! interfaces' offloads.
 
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::ways::Way;
 use crate::netns::Namespace;
 use crate::process::run as run_command;
 use crate::topology::{Plan, Topology};
@@ -26,21 +25,27 @@ pub(super) enum Offloads {
 }
 
 impl Offloads {
-    pub(super) const ALL: [Self; 2] = [Self::AtPeers, Self::Everywhere];
-
-    /// Sets the balancer's interfaces, and checks all four.
+    /// Sets the balancer's interfaces; the others are as a line has them.
     pub(super) fn set(self, topology: &Topology) -> Result<()> {
-        let balancer = &topology.balancer;
-        let as_wire = self == Self::Everywhere;
-        let (gro, tx) = if as_wire { ("on", "off") } else { ("off", "on") };
+        let (gro, tx) = match self {
+            Self::AtPeers => ("off", "on"),
+            Self::Everywhere => ("on", "off"),
+        };
         for link in ["front0", "back0"] {
-            run_command(balancer.command("ethtool").args(["-K", link, "gro", gro, "tx", tx]))?;
-            ensure_features(balancer, link, as_wire)?;
-            let shown = balancer.ip_show(&format!("link show dev {link}"))?;
-            ensure!(
-                !shown.contains("prog/xdp"),
-                "an XDP program still holds {link}: {shown}"
-            );
+            run_command(
+                topology
+                    .balancer
+                    .command("ethtool")
+                    .args(["-K", link, "gro", gro, "tx", tx]),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// That all four interfaces are as this setting says.
+    pub(super) fn check(self, topology: &Topology) -> Result<()> {
+        for link in ["front0", "back0"] {
+            ensure_features(&topology.balancer, link, self == Self::Everywhere)?;
         }
         ensure_features(&topology.client, "c0", true)?;
         ensure_features(&server(topology)?.namespace, "eth0", true)
@@ -48,18 +53,12 @@ impl Offloads {
 }
 
 /// Builds it.
-pub(super) fn build() -> Result<Topology> {
+pub(super) fn build(offloads: Offloads) -> Result<Topology> {
     let topology = Topology::build(Plan::line())?;
     topology.client.ip(&format!("link set c0 address {PEERS_MAC}\n"))?;
     server(&topology)?
         .namespace
         .ip(&format!("link set eth0 address {PEERS_MAC}\n"))?;
-    for way in Way::ALL {
-        let address = way.server()?;
-        server(&topology)?
-            .namespace
-            .ip(&format!("addr add {address}/24 dev eth0\n"))?;
-    }
     topology.balancer.sysctl("net/ipv4/ip_forward", "1")?;
     for link in ["all", "front0", "back0"] {
         topology
@@ -71,6 +70,7 @@ pub(super) fn build() -> Result<Topology> {
         namespace.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
         namespace.sysctl("net/ipv4/tcp_tw_reuse", "1")?;
     }
+    offloads.set(&topology)?;
     Ok(topology)
 }
 
@@ -97,7 +97,7 @@ fn ensure_features(namespace: &Namespace, link: &str, as_wire: bool) -> Result<(
         let wanted = if is_wanted { "on" } else { "off" };
         ensure!(
             state == wanted,
-            "{link} in {} has {feature} {state}, this setting needs {wanted}: does an XDP program still hold it?",
+            "{link} in {} has {feature} {state}, this setting needs {wanted}",
             namespace.name()
         );
     }

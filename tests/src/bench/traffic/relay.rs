@@ -1,5 +1,5 @@
 //! The least that an XDP program does to forward between two interfaces: it swaps the MAC addresses and redirects
-//! through a device map. No forwarder in XDP can be faster on the same interfaces.
+//! through a device map. No forwarder in XDP can be faster between interfaces of the same build.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;

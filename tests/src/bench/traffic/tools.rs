@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::ways::Running;
+use super::ways::Lane;
 use crate::process::run as run_command;
-use crate::topology::{Topology, host_port};
+use crate::topology::host_port;
 
 /// How long a program may take beyond its time.
 const PATIENCE: &str = "--kill-after=30";
-const WRK_THREADS: u32 = 2;
 
 /// What wrk reports.
 #[derive(Debug, PartialEq)]
@@ -31,25 +30,35 @@ pub(super) enum Connections {
     OneRequestEach,
 }
 
-/// As many requests for a path as so many connections at a time carry.
-pub(super) fn wrk(
-    topology: &Topology,
-    running: &Running,
-    path: &str,
-    (count, connections): (u32, Connections),
-    time: Duration,
-) -> Result<Wrk> {
-    let mut command = topology.client.command("timeout");
+/// What wrk is to do.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    pub(super) path: &'static str,
+    /// At a time.
+    pub(super) connections: u32,
+    pub(super) fate: Connections,
+    pub(super) threads: u32,
+}
+
+/// As many requests as it can.
+pub(super) fn wrk(lane: &Lane, load: Load, time: Duration) -> Result<Wrk> {
+    let mut command = lane.client().command("timeout");
     // wrk knows whole seconds only; an interrupt ends it at any time, with its report.
     command
         .args(["--preserve-status", "--signal=INT", PATIENCE])
         .arg(time.as_secs_f64().to_string())
-        .args(["wrk", "-t", &WRK_THREADS.to_string(), "-c", &count.to_string()])
+        .args([
+            "wrk",
+            "-t",
+            &load.threads.to_string(),
+            "-c",
+            &load.connections.to_string(),
+        ])
         .args(["-d", &format!("{}s", time.as_secs() + 10)]);
-    if connections == Connections::OneRequestEach {
+    if load.fate == Connections::OneRequestEach {
         command.args(["-H", "Connection: close"]);
     }
-    parse_wrk(&run_command(command.arg(url(running, path)))?, connections)
+    parse_wrk(&run_command(command.arg(url(lane, load.path)))?, load.fate)
 }
 
 /// Refused connections, kept ones that broke and answers other than 200 are no figures.
@@ -83,6 +92,8 @@ fn parse_wrk(text: &str, connections: Connections) -> Result<Wrk> {
 pub(super) struct Latency {
     /// How many. h2load sends a connection's next request when the last is answered: whoever answers too late gets fewer.
     pub(super) requests: f64,
+    /// Seconds for which the machine's CPUs were not idle meanwhile, h2load included.
+    pub(super) busy: f64,
     /// Percentiles in microseconds.
     pub(super) p50: f64,
     pub(super) p99: f64,
@@ -90,32 +101,30 @@ pub(super) struct Latency {
 }
 
 /// Requests at a fixed rate.
-pub(super) fn latency(
-    topology: &Topology,
-    running: &Running,
-    connections: u32,
-    time: Duration,
-    per_second: f64,
-) -> Result<Latency> {
+pub(super) fn latency(lane: &Lane, connections: u32, time: Duration, per_second: f64) -> Result<Latency> {
     // Not beside the agent's config: it watches that directory, and would wake for each line of the record.
-    let directory = topology.room.file("h2load");
+    let directory = lane.topology().room.file("h2load");
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
     let record = directory.join("record.tsv");
     let _ = fs::remove_file(&record);
     let per_client = (per_second / f64::from(connections)).max(1.0);
-    let mut command: Command = topology.client.command("timeout");
+    let mut command: Command = lane.client().command("timeout");
     command
         .args([PATIENCE, &(time.as_secs() + 30).to_string()])
         .args(["h2load", "--h1", "-t", "1", "-c", &connections.to_string()])
         .args(["-D", &format!("{}ms", time.as_millis())])
         .args(["--rps", &format!("{per_client:.0}")])
         .arg(format!("--log-file={}", record.display()))
-        .arg(url(running, "/"));
+        .arg(url(lane, "/"));
+    let before = busy_ticks()?;
     run_command(&mut command)?;
+    // A tick is 1/100 s here whatever the kernel ticks at: USER_HZ is part of its ABI.
+    let busy = f64::from(u32::try_from(busy_ticks()? - before).context("ticks of a few seconds")?) / 100.0;
     let times = times(&record)?;
     let [p50, p99, p999] = percentiles(&times);
     Ok(Latency {
         requests: f64::from(times.len() as u32),
+        busy,
         p50,
         p99,
         p999,
@@ -140,6 +149,22 @@ fn times(record: &Path) -> Result<Vec<f64>> {
     Ok(times)
 }
 
+/// Ticks in which the machine's CPUs were not idle.
+fn busy_ticks() -> Result<u64> {
+    let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let line = text.lines().next().context("an empty /proc/stat")?;
+    let numbers: Vec<u64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // user, nice, system, idle, iowait, irq, softirq; guest time is in user time already.
+    match numbers.as_slice() {
+        [user, nice, system, _, _, irq, softirq, ..] => Ok(user + nice + system + irq + softirq),
+        _ => bail!("/proc/stat: '{line}'"),
+    }
+}
+
 fn percentiles(sorted: &[f64]) -> [f64; 3] {
     [500, 990, 999].map(|thousandths| {
         let index = sorted.len() * thousandths / 1_000;
@@ -147,8 +172,8 @@ fn percentiles(sorted: &[f64]) -> [f64; 3] {
     })
 }
 
-fn url(running: &Running, path: &str) -> String {
-    format!("http://{}{path}", host_port(running.target(), running.port()))
+fn url(lane: &Lane, path: &str) -> String {
+    format!("http://{}{path}", host_port(lane.target(), lane.port()))
 }
 
 #[cfg(test)]

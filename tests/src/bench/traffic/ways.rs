@@ -1,4 +1,4 @@
-//! The ways to balance that `bench traffic` puts side by side, each started and stopped in the balancer's namespace.
+//! The ways to balance that `bench traffic` puts side by side, each on a network of its own.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,15 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::SERVER_PORT;
+use super::network::{self, Offloads};
+use super::part::BLOB_MEGABYTES;
 use super::relay::Relay;
 use crate::agent::{Agent, agent_section};
 use crate::client::backends;
 use crate::config_text::ServiceText;
 use crate::netns::Namespace;
+use crate::peers::Nginx;
 use crate::process::{Process, run as run_command};
 use crate::topology::{SNAT4, Topology, VIP4, host_port};
 
+/// Port that nginx, the server, listens on.
+const SERVER_PORT: u16 = 8080;
 const PORT: u16 = 80;
 
 /// Where the kernel runs an XDP program.
@@ -27,15 +31,13 @@ pub(super) enum Hook {
     Generic,
 }
 
-impl Hook {
-    pub(super) const ALL: [Self; 2] = [Self::Native, Self::Generic];
-}
-
 /// A way from the client to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// The balancer's kernel routes; the client knows the server.
     Direct,
+    /// The same again: what two equal ways differ by.
+    DirectAgain,
     /// As direct, over a program that does the least that an XDP program can.
     BareRedirect(Hook),
     FullNat(Hook),
@@ -46,23 +48,10 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// In the order of a round: what a bar compares stands close together, direct between the rows that are held
-    /// against it.
-    pub(super) const ALL: [Self; 9] = [
-        Self::BareRedirect(Hook::Native),
-        Self::Nftables,
-        Self::FullNat(Hook::Native),
-        Self::Direct,
-        Self::FullNat(Hook::Generic),
-        Self::BareRedirect(Hook::Generic),
-        Self::Haproxy,
-        Self::NginxStream,
-        Self::Gateway,
-    ];
-
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::DirectAgain => "direct, once more",
             Self::BareRedirect(Hook::Native) => "bare redirect",
             Self::BareRedirect(Hook::Generic) => "bare redirect, generic XDP",
             Self::FullNat(Hook::Native) => "xlb full_nat",
@@ -74,71 +63,68 @@ impl Way {
         }
     }
 
-    /// The server's address. Each way has its own: for a minute after one way's connections the server turns away new ones
-    /// from the same address and port whose timestamps begin elsewhere, as another way's do.
-    pub(super) fn server(self) -> Result<Ipv4Addr> {
-        let host = (100..).zip(Self::ALL).find(|(_, each)| *each == self);
-        let (host, _) = host.with_context(|| format!("{} has no address", self.name()))?;
-        Ok(Ipv4Addr::new(10, 0, 0, host))
-    }
-
     /// Whether the client asks the server's own address, not the VIP.
     const fn asks_the_server(self) -> bool {
-        matches!(self, Self::Direct | Self::BareRedirect(_))
+        matches!(self, Self::Direct | Self::DirectAgain | Self::BareRedirect(_))
     }
 }
 
-/// A way that carries traffic. Dropping it takes it away again.
-pub(super) struct Running<'a> {
-    topology: &'a Topology,
+/// A way that carries traffic, between a client and a server of its own. Dropping it takes all of that away.
+pub(super) struct Lane {
     way: Way,
+    offloads: Offloads,
     target: Ipv4Addr,
+    /// Before what it stands on.
     what: What,
+    _server: Nginx,
+    topology: Topology,
 }
 
 enum What {
     Kernel,
     Relay(Relay),
     Agent(Box<Agent>),
-    Rules,
     Proxy(Process),
 }
 
-impl<'a> Running<'a> {
-    /// Starts it and waits for the first answer.
-    pub(super) fn start(topology: &'a Topology, way: Way) -> Result<Self> {
-        let server = way.server()?;
-        let what = match way {
-            Way::Direct => What::Kernel,
-            Way::BareRedirect(hook) => What::Relay(Relay::attach(&topology.balancer, hook)?),
-            Way::FullNat(hook) => What::Agent(agent(topology, "full_nat", hook, server)?.into()),
-            Way::Gateway => What::Agent(agent(topology, "gateway", Hook::Native, server)?.into()),
-            Way::Nftables => {
-                nft(
-                    topology,
-                    &format!(
-                        "table ip balance {{\n chain pre {{ type nat hook prerouting priority dstnat; ip daddr {VIP4} tcp dport \
-                         {PORT} dnat to {server}:{SERVER_PORT}; }}\n chain post {{ type nat hook postrouting priority srcnat; \
-                         oifname \"back0\" snat to {SNAT4}; }}\n}}\n"
-                    ),
-                )?;
-                What::Rules
-            }
-            Way::Haproxy => proxy(topology, "haproxy", &haproxy_config(server))?,
-            Way::NginxStream => proxy(topology, "nginx", &nginx_config(topology, server))?,
-        };
-        let running = Self {
-            topology,
+impl Lane {
+    /// Builds it, starts it and waits for the first answer.
+    pub(super) fn start(way: Way, offloads: Offloads) -> Result<Self> {
+        let topology = network::build(offloads)?;
+        let host = network::server(&topology)?;
+        let nginx = Nginx::start(&topology.room, &host.namespace, "server", SERVER_PORT)?;
+        fs::write(nginx.files().join("blob"), vec![0_u8; (BLOB_MEGABYTES as usize) << 20]).context("write the blob")?;
+        let server = host.address4;
+        let lane = Self {
             way,
+            offloads,
             target: if way.asks_the_server() { server } else { VIP4 },
-            what,
+            what: balance(&topology, way, server)?,
+            _server: nginx,
+            topology,
         };
-        let answer = wait_for_answer(&topology.client, running.target(), running.port());
-        match &running.what {
+        let answer = wait_for_answer(lane.client(), lane.target(), lane.port());
+        match &lane.what {
             What::Proxy(process) => answer.with_context(|| process.output())?,
             _ => answer?,
         }
-        Ok(running)
+        offloads.check(&lane.topology)?;
+        Ok(lane)
+    }
+
+    /// Which way it is.
+    pub(super) fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Its client, balancer and server.
+    pub(super) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Where its client is.
+    pub(super) fn client(&self) -> &Namespace {
+        &self.topology.client
     }
 
     /// Where the client connects to.
@@ -151,12 +137,13 @@ impl<'a> Running<'a> {
         if self.way.asks_the_server() { SERVER_PORT } else { PORT }
     }
 
-    /// That the program, and not the kernel, carried what was measured.
+    /// That the program, and not the kernel, carried what was measured, and the interfaces are what they were.
     pub(super) fn check(&self) -> Result<()> {
+        self.offloads.check(&self.topology)?;
         let agent = match &self.what {
             What::Agent(agent) => agent,
             What::Relay(relay) => return relay.check(&self.topology.balancer),
-            What::Kernel | What::Rules | What::Proxy(_) => return Ok(()),
+            What::Kernel | What::Proxy(_) => return Ok(()),
         };
         let status = agent.client().status()?;
         let forwarded: u64 = backends(&status)
@@ -172,19 +159,27 @@ impl<'a> Running<'a> {
     }
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        match &mut self.what {
-            What::Kernel | What::Relay(_) | What::Agent(_) => {}
-            What::Rules => {
-                let _ = nft(self.topology, "delete table ip balance\n");
-            }
-            What::Proxy(process) => {
-                let _ = process.terminate();
-                let _ = vip(self.topology, "del");
-            }
+/// Starts what balances.
+fn balance(topology: &Topology, way: Way, server: Ipv4Addr) -> Result<What> {
+    Ok(match way {
+        Way::Direct | Way::DirectAgain => What::Kernel,
+        Way::BareRedirect(hook) => What::Relay(Relay::attach(&topology.balancer, hook)?),
+        Way::FullNat(hook) => What::Agent(agent(topology, "full_nat", hook, server)?.into()),
+        Way::Gateway => What::Agent(agent(topology, "gateway", Hook::Native, server)?.into()),
+        Way::Nftables => {
+            nft(
+                topology,
+                &format!(
+                    "table ip balance {{\n chain pre {{ type nat hook prerouting priority dstnat; ip daddr {VIP4} tcp dport \
+                     {PORT} dnat to {server}:{SERVER_PORT}; }}\n chain post {{ type nat hook postrouting priority srcnat; \
+                     oifname \"back0\" snat to {SNAT4}; }}\n}}\n"
+                ),
+            )?;
+            What::Kernel
         }
-    }
+        Way::Haproxy => proxy(topology, "haproxy", &haproxy_config(server))?,
+        Way::NginxStream => proxy(topology, "nginx", &nginx_config(topology, server))?,
+    })
 }
 
 fn agent(topology: &Topology, mode: &str, hook: Hook, server: Ipv4Addr) -> Result<Agent> {
@@ -212,13 +207,9 @@ fn nft(topology: &Topology, rules: &str) -> Result<()> {
     run_command(topology.balancer.command("nft").arg("-f").arg(&path)).map(drop)
 }
 
-/// A proxy needs the VIP on the balancer itself.
-fn vip(topology: &Topology, what: &str) -> Result<()> {
-    topology.balancer.ip(&format!("addr {what} {VIP4}/32 dev lo\n"))
-}
-
 fn proxy(topology: &Topology, program: &str, config: &str) -> Result<What> {
-    vip(topology, "add")?;
+    // It needs the VIP on the balancer itself.
+    topology.balancer.ip(&format!("addr add {VIP4}/32 dev lo\n"))?;
     let room = &topology.room;
     let path = room.file(&format!("{program}-balancer.conf"));
     fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
