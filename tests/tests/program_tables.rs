@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::limits::{SNAT_CROWDED_PROBES, SNAT_LARGE_RANGE};
 use lb_common::reason::DropReason;
-use xlb_tests::kernel::{Kernel, Rig, Side, Sizes, Talk, action};
+use xlb_tests::kernel::{Kernel, Key, Rig, Side, Sizes, Talk, action};
 use xlb_tests::model::sample::{
     DNS, FAMILIES, Family, GATE, Sample, WEB, client, from_client, sample_world, sample_world_with, snat,
 };
@@ -322,6 +323,51 @@ fn a_syn_flood_evicts_half_open_connections_only() -> Result<()> {
     // The one drop reason no case of program_reasons.rs reaches: an LRU evicts instead of refusing.
     let refused = rig.kernel.reason(DropReason::HalfTableFull.index())?.packets;
     ensure!(refused == 0, "the LRU refused {refused} entries");
+    Ok(())
+}
+
+/// The LRU evicts first what nobody has asked for, and one of its two entries is not enough for a connection.
+#[test]
+fn answered_handshakes_outlive_a_flood_that_nobody_answers() -> Result<()> {
+    require!("ip");
+    const ANSWERED: u16 = 50;
+    let mut rig = rig(Sizes {
+        connections: 1024,
+        half_open: 1024,
+    })?;
+    for family in FAMILIES {
+        let flood = |rig: &mut Rig, ports: Range<u16>| -> Result<()> {
+            for port in ports {
+                let syn = Packet::tcp(client(family, 2, port), GATE.dial(family), SYN, 1, 0);
+                // Past the model: it does not know when an LRU evicts.
+                rig.kernel
+                    .run(rig.lab.client_side, &from_client(&rig.lab, syn).build())?;
+            }
+            Ok(())
+        };
+        flood(&mut rig, 10_000..12_000)?;
+        let mut talks = Vec::new();
+        for n in 0..ANSWERED {
+            let talk = Talk::begin(&mut rig, GATE, client(family, 1, 10_000 + n))?;
+            talk.backend_sends(&mut rig, SYN | ACK)?;
+            talks.push(talk);
+        }
+        flood(&mut rig, 12_000..15_000)?;
+        for talk in &talks {
+            let proof = from_client(&rig.lab, talk.request(ACK, 0)).build();
+            rig.kernel.run(rig.lab.client_side, &proof)?;
+        }
+        let entries = rig.kernel.maps.entries()?;
+        let of_family = |key: &Key| key.src.is_ipv4() == (family == Family::V4);
+        let established = entries
+            .iter()
+            .filter(|(side, key, _)| *side == Side::Established && of_family(key))
+            .count();
+        ensure!(
+            established > usize::from(ANSWERED),
+            "{established} established entries: fewer than half of {ANSWERED} handshakes survived"
+        );
+    }
     Ok(())
 }
 

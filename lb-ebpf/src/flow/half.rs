@@ -28,8 +28,8 @@ pub fn half_hit<F: Rewrite, P: Packet, T: Tables + FlowTables<F>>(
     entry: Entry<F>,
 ) -> Result<Verdict, Gone> {
     entry.peer_key(work.facts.protocol, &mut work.peer_key);
-    // Asked for by every packet, also by a SYN-ACK that has no use for it: the lookup is what tells the LRU that this entry is
-    // younger than a flood's. With one of a connection's two entries older than the other, the table would hold fewer of them.
+    // Asked for by every packet, also by a SYN-ACK that has no use for it: the lookup tells the LRU that this entry is not a
+    // flood's (answered_handshakes_outlive_a_flood_that_nobody_answers).
     let peer = tables.half(&work.peer_key).filter(|peer| {
         peer.load_into(F::tag(&work.peer_key), &mut work.peer) && work.peer.conn_id == work.flow.conn_id
     });
