@@ -178,30 +178,27 @@ fn measure(line: &Line, packets: u32, rounds: usize) -> Result<Report> {
 fn bars(report: &Report) -> Vec<Bar> {
     let of = |name: &str| report.row(GROUP, name).map_or(f64::NAN, Row::minimum);
     let mut bars = vec![
-        Bar {
-            name: "xlb's packets/s on one core, in nftables'".to_owned(),
-            value: of(NFTABLES) / of(XLB),
-            limit: Limit::AtLeast(4.0),
-            quartiles: None,
-        },
-        Bar {
-            name: "xlb's packets/s on one core, in the bare redirect's".to_owned(),
-            value: of(BARE_REDIRECT) / of(XLB),
-            limit: Limit::AtLeast(0.5),
-            quartiles: None,
-        },
+        Bar::new(
+            "xlb's packets/s on one core, in nftables'",
+            of(NFTABLES) / of(XLB),
+            Limit::AtLeast(4.0),
+        ),
+        Bar::new(
+            "xlb's packets/s on one core, in the bare redirect's",
+            of(BARE_REDIRECT) / of(XLB),
+            Limit::AtLeast(0.5),
+        ),
     ];
     // Both sides of that one hold generator and sink, which draws it towards 1.
     let net = |name| of(name) - of(GENERATOR);
     let ratio = net(BARE_REDIRECT) / net(XLB);
     // In noise one may cost no more than they do: then there is no ratio.
     if ratio.is_finite() && ratio > 0.0 {
-        bars.push(Bar {
-            name: "xlb's packets/s in the bare redirect's, net of generator and sink".to_owned(),
-            value: ratio,
-            limit: Limit::Unjudged,
-            quartiles: None,
-        });
+        bars.push(Bar::new(
+            "xlb's packets/s in the bare redirect's, net of generator and sink",
+            ratio,
+            Limit::Unjudged,
+        ));
     }
     bars
 }

@@ -470,23 +470,17 @@ impl Bench {
                 .row("packets without a connection", name)
                 .and_then(|row| self.report.ratio(row))
             {
-                bars.push(Bar {
-                    name: format!("{name}, in bare lookups"),
-                    value,
-                    limit: Limit::AtMost(0.8),
-                    quartiles: None,
-                });
+                bars.push(Bar::new(format!("{name}, in bare lookups"), value, Limit::AtMost(0.8)));
             }
         }
         for family in ["4", "6"] {
             let group = format!("new connection, tcp{family} full_nat");
             if let Some(value) = self.report.row(&group, "SYN").and_then(|row| self.report.ratio(row)) {
-                bars.push(Bar {
-                    name: format!("SYN in full_nat over IPv{family}, in the bare operations it needs"),
+                bars.push(Bar::new(
+                    format!("SYN in full_nat over IPv{family}, in the bare operations it needs"),
                     value,
-                    limit: Limit::AtMost(1.25),
-                    quartiles: None,
-                });
+                    Limit::AtMost(1.25),
+                ));
             }
         }
         for (family, way) in [
@@ -505,21 +499,19 @@ impl Bench {
                 net(1_000, LOOKUP),
                 net(1_000_000, LOOKUP),
             ) {
-                bars.push(Bar {
-                    name: format!("added by a million flows over IPv{family}, {way}, in what a bare lookup adds"),
-                    value: (many - few) / (bare_many - bare_few),
-                    limit: Limit::AtMost(1.2),
-                    quartiles: None,
-                });
+                bars.push(Bar::new(
+                    format!("added by a million flows over IPv{family}, {way}, in what a bare lookup adds"),
+                    (many - few) / (bare_many - bare_few),
+                    Limit::AtMost(1.2),
+                ));
             }
         }
         if let Some(row) = self.report.row("sizes", "a connection, IPv4") {
-            bars.push(Bar {
-                name: "bytes a connection, IPv4".to_owned(),
-                value: row.minimum(),
-                limit: Limit::AtMost(400.0),
-                quartiles: None,
-            });
+            bars.push(Bar::new(
+                "bytes a connection, IPv4",
+                row.minimum(),
+                Limit::AtMost(400.0),
+            ));
         }
         self.report.bars = bars;
     }
@@ -540,15 +532,14 @@ impl Established<'_> {
         } else {
             "connections"
         };
-        Bar {
-            name: format!(
+        Bar::new(
+            format!(
                 "IPv{family} packet of {number}, in bare lookups ({}, {})",
                 self.row.group, self.row.name
             ),
-            value: self.ratio,
+            self.ratio,
             limit,
-            quartiles: None,
-        }
+        )
     }
 }
 
@@ -581,12 +572,11 @@ fn least_operations(report: &Report, family: &str) -> Option<Bar> {
         let is_single = connections_of(&row.group) == Some((family, 1)) && row.name == OPERATIONS;
         report.ratio(row).filter(|_| is_single)
     };
-    Some(Bar {
-        name: format!("(bare operations of a single IPv{family} connection's packet, in bare lookups)"),
-        value: report.rows.iter().filter_map(of).reduce(f64::min)?,
-        limit: Limit::Unjudged,
-        quartiles: None,
-    })
+    Some(Bar::new(
+        format!("(bare operations of a single IPv{family} connection's packet, in bare lookups)"),
+        report.rows.iter().filter_map(of).reduce(f64::min)?,
+        Limit::Unjudged,
+    ))
 }
 
 /// Connections that were opened.

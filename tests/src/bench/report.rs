@@ -189,6 +189,17 @@ fn median(samples: &[f64]) -> Option<f64> {
 }
 
 impl Bar {
+    /// One of a single value.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64, limit: Limit) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            limit,
+            quartiles: None,
+        }
+    }
+
     /// Whether it was kept; `None` where nothing was promised.
     #[must_use]
     pub fn is_met(&self) -> Option<bool> {
@@ -386,12 +397,7 @@ pub(super) mod made {
     }
 
     pub(in crate::bench) fn bar(name: &str, value: f64, limit: Limit) -> Bar {
-        Bar {
-            name: name.to_owned(),
-            value,
-            limit,
-            quartiles: None,
-        }
+        Bar::new(name, value, limit)
     }
 
     pub(in crate::bench) fn run(effort: Effort, only: Option<&str>) -> Run {

@@ -48,24 +48,21 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         Effort::Quick => (100, Duration::from_secs(2)),
     };
     let reached = one(report, real, Answering::Listeners, time)?;
-    report.bars.push(Bar {
-        name: format!("checks a second of {real} wanted"),
-        value: reached.rate,
-        limit: Limit::AtLeast(f64::from(real) * 0.99),
-        quartiles: None,
-    });
-    report.bars.push(Bar {
-        name: format!("ms between two checks of one of {real}, the longest"),
-        value: reached.longest_ms,
-        limit: Limit::AtMost(ON_TIME_MS),
-        quartiles: None,
-    });
-    report.bars.push(Bar {
-        name: format!("agent's MB with {real} checks a second"),
-        value: reached.resident_bytes / 1e6,
-        limit: Limit::AtMost(100.0),
-        quartiles: None,
-    });
+    report.bars.push(Bar::new(
+        format!("checks a second of {real} wanted"),
+        reached.rate,
+        Limit::AtLeast(f64::from(real) * 0.99),
+    ));
+    report.bars.push(Bar::new(
+        format!("ms between two checks of one of {real}, the longest"),
+        reached.longest_ms,
+        Limit::AtMost(ON_TIME_MS),
+    ));
+    report.bars.push(Bar::new(
+        format!("agent's MB with {real} checks a second"),
+        reached.resident_bytes / 1e6,
+        Limit::AtMost(100.0),
+    ));
     match effort {
         Effort::Full => one(report, 10_000, Answering::Stub, time).map(drop),
         Effort::Quick => Ok(()),

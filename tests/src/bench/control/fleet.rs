@@ -136,12 +136,9 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
     let (all, one) = (rows[1].minimum(), rows[2].minimum());
     report.rows.extend(rows);
     for (name, value, limit) in [("applied from nothing, ms", all, 2_000.0), ("one change, ms", one, 5.0)] {
-        report.bars.push(Bar {
-            name: format!("{group}: {name}"),
-            value,
-            limit: Limit::AtMost(limit),
-            quartiles: None,
-        });
+        report
+            .bars
+            .push(Bar::new(format!("{group}: {name}"), value, Limit::AtMost(limit)));
     }
     add_memory(report, &group, &mut agent).map(drop)
 }

@@ -43,12 +43,11 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         );
     }
     let row = row(GROUP, "built for 1,000 backends", Unit::Milliseconds, samples);
-    report.bars.push(Bar {
-        name: "a ring of 65,536 slots for 1,000 backends, ms".to_owned(),
-        value: row.minimum(),
-        limit: Limit::AtMost(10.0),
-        quartiles: None,
-    });
+    report.bars.push(Bar::new(
+        "a ring of 65,536 slots for 1,000 backends, ms",
+        row.minimum(),
+        Limit::AtMost(10.0),
+    ));
     report.rows.push(row);
     Ok(())
 }

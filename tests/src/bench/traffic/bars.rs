@@ -143,10 +143,8 @@ fn push_both(report: &Report, held: &Held, group: &str, other: Other, limit: Lim
 
 fn push(bars: &mut Vec<Bar>, name: String, value: Option<Paired>, limit: Limit) {
     bars.extend(value.map(|value| Bar {
-        name,
-        value: value.median,
-        limit,
         quartiles: Some(value.quartiles),
+        ..Bar::new(name, value.median, limit)
     }));
 }
 
