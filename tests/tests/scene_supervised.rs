@@ -118,7 +118,7 @@ fn the_manager_hears_ready_reloads_and_the_end_when_they_are_true() -> Result<()
             ensure!(status["interfaces"][index]["xdp_mode"] == "native", "{status}");
         }
     }
-    let line = "STATUS=generation 1; 1 services, 1 backends; back0 native, front0 native";
+    let line = "STATUS=generation 1; 1 service, 1 backend; back0 native, front0 native";
     heard.wait("the status line", |texts| texts.iter().any(|text| text.contains(line)))?;
     let quiet = heard.texts();
     ensure!(!quiet.iter().any(|text| text.contains("WATCHDOG")), "{quiet:?}");

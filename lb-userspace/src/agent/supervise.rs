@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::config::many;
 use crate::reconcile::{Event, PortState, Snapshot};
 
 /// The API must answer within this.
@@ -117,9 +118,10 @@ fn line(snapshot: &Snapshot) -> String {
         })
         .collect();
     format!(
-        "generation {}; {} services, {backends} backends; {}",
+        "generation {}; {}, {}; {}",
         snapshot.generation,
-        services.len(),
+        many(services.len(), "service"),
+        many(backends, "backend"),
         ports.join(", ")
     )
 }
