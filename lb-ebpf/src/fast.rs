@@ -1,19 +1,19 @@
-//! The packets to which nothing happens: a plain header, an established flow, no SYN, FIN or RST, the client where it
+//! The packets to which nothing happens: a plain header, an established flow, no SYN or RST, the client where it
 //! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
 //! and `crate::pipeline` decides it by the same rules, from the start or from what is [`Known`].
 //!
 //! Asks: the interface and the bitmap (inlined array lookups), one flow lookup, one backend.
 
 use lb_common::{
-    abi::{ABI_VERSION, Iface, direction, flow_flag, hop_flag, iface_flag},
+    abi::{ABI_VERSION, Iface, direction, flow_flag, hop_flag, iface_flag, tcp_seen},
     hash::{self, OursSide},
     net::{IPPROTO_TCP, IPPROTO_UDP},
-    reason::PassReason,
+    reason::{DropReason, PassReason},
 };
 
 use crate::{
     family::{Family, V4, V6},
-    flow::{Hop, is_gone, touch},
+    flow::{Entry, Hop, is_gone, touch},
     forward::{Ingress, check_parts, may_tx},
     packet::{Eth, EthIpv4, EthIpv4Udp, EthIpv6, EthIpv6Udp, MacWords, Offset, Packet},
     parse::{Facts, Shape, layer4, ports, tcp_flag},
@@ -348,7 +348,7 @@ where
         // One place for all: which reason it is would cost every packet.
         return slow(Known::Nothing);
     };
-    if l4.has(tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST) || check_parts::<F, P>(packet, facts, l4).is_err() {
+    if l4.has(tcp_flag::SYN | tcp_flag::RST) || check_parts::<F, P>(packet, facts, l4).is_err() {
         return slow(Known::Plain);
     }
     let Some(entry) = tables.established(key) else {
@@ -370,7 +370,7 @@ where
             return slow(Known::Plain);
         }
         let hop = tail.hop;
-        if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
+        if let Err(reason) = carry::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
             return Fast::left(E::ends(packet, Verdict::drop(reason)));
         }
         if may_tx(hop.ifindex(), state.flags() & flow_flag::TX, ingress.ifindex) {
@@ -391,11 +391,27 @@ where
     }
     let hop = Hop::of(backend);
     let tx_flag = backend.hop_flags & hop_flag::TX;
-    if let Err(reason) = rewrite_plain::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
+    if let Err(reason) = carry::<F, P>(packet, is_tcp, (entry, conn_id, key), hop) {
         return Fast::left(E::ends(packet, Verdict::drop(reason)));
     }
     if may_tx(hop.ifindex(), tx_flag, ingress.ifindex) {
         return Fast::left(E::to_backend(packet, &tail.backend_id, Way::Tx));
     }
     Fast::left(E::to_backend(packet, &tail.backend_id, Way::Redirect(hop.ifindex())))
+}
+
+/// Rewrites the packet and remembers its FIN.
+#[inline(always)]
+fn carry<F: Rewrite, P: Packet>(
+    packet: &mut P,
+    is_tcp: bool,
+    flow: (Entry<F>, u64, &F::Key),
+    hop: Hop,
+) -> Result<(), DropReason> {
+    let tcp_flags = rewrite_plain::<F, P>(packet, is_tcp, flow, hop)?;
+    if tcp_flags & tcp_flag::FIN != 0 {
+        // An open state saw nothing else.
+        flow.0.set_tcp_seen(tcp_seen::FIN);
+    }
+    Ok(())
 }

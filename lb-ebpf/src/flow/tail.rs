@@ -2,7 +2,7 @@
 //! its two looks at the entry's id.
 
 use bytemuck::{Pod, Zeroable, cast_ref};
-use lb_common::abi::{Backend, FlowValue4, FlowValue6};
+use lb_common::abi::{Backend, FlowValue4, FlowValue6, tcp_seen};
 
 use crate::packet::{Offset, Packet};
 
@@ -107,10 +107,10 @@ impl Edit {
 pub struct State(u32);
 
 impl State {
-    /// Whether it has this `direction` and saw no FIN or RST.
+    /// Whether it has this `direction` and saw no RST. A FIN changes nothing for the packets behind it.
     #[inline(always)]
     pub fn is_open(self, direction: u8) -> bool {
-        self.0 as u16 == direction as u16
+        self.0 as u16 & !((tcp_seen::FIN as u16) << 8) == direction as u16
     }
 
     /// `flow_flag` bits.

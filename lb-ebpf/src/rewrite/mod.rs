@@ -152,25 +152,25 @@ fn set_macs(eth: &mut Eth, macs: Macs) {
 
 /// [`rewrite`] of the fast path: a plain header, words straight out of the entry, which had this id just before. Where id or
 /// tag are others afterwards it was deleted or reused meanwhile, on another CPU: the packet may be half one connection's and half
-/// another one's, and ends.
+/// another one's, and ends. Returns the TCP flags; of UDP 0.
 #[inline(always)]
 pub fn rewrite_plain<F: Rewrite, P: Packet>(
     packet: &mut P,
     is_tcp: bool,
     (entry, conn_id, key): (Entry<F>, u64, &F::Key),
     hop: Hop,
-) -> Result<(), DropReason> {
-    put_plain(packet, is_tcp, entry, hop).ok_or(DropReason::TruncatedL4)?;
+) -> Result<u8, DropReason> {
+    let tcp_flags = put_plain(packet, is_tcp, entry, hop).ok_or(DropReason::TruncatedL4)?;
     // The tag stands last in the value, so that of one that is just being filled it is the last to change.
     if entry.is_still(conn_id, entry.tail().key_tag, F::tag(key)) {
-        Ok(())
+        Ok(tcp_flags)
     } else {
         Err(DropReason::ClaimLost)
     }
 }
 
 #[inline(always)]
-fn put_plain<F: Rewrite, P: Packet>(packet: &mut P, is_tcp: bool, entry: Entry<F>, hop: Hop) -> Option<()> {
+fn put_plain<F: Rewrite, P: Packet>(packet: &mut P, is_tcp: bool, entry: Entry<F>, hop: Hop) -> Option<u8> {
     hop.put(packet)?;
     let edit = entry.tail().edit;
     F::rewrite_plain_l3(packet, edit.l3_delta())?;
@@ -178,16 +178,17 @@ fn put_plain<F: Rewrite, P: Packet>(packet: &mut P, is_tcp: bool, entry: Entry<F
     *packet.get_mut::<[u8; 4]>(F::PLAIN_L4)? = edit.ports();
     // Read here, not kept since the header was looked at.
     if is_tcp {
-        let check = &mut packet.get_mut::<Tcp>(F::PLAIN_L4)?.check;
-        *check = apply(u16::from_ne_bytes(*check), edit.l4_delta()).to_ne_bytes();
+        let header = packet.get_mut::<Tcp>(F::PLAIN_L4)?;
+        header.check = apply(u16::from_ne_bytes(header.check), edit.l4_delta()).to_ne_bytes();
+        Some(header.flags)
     } else {
         let check = &mut packet.get_mut::<UdpHdr>(F::PLAIN_L4)?.check;
         let before = u16::from_ne_bytes(*check);
         if before != 0 {
             *check = apply_udp(before, edit.l4_delta()).to_ne_bytes();
         }
+        Some(0)
     }
-    Some(())
 }
 
 /// Rewrites a packet of a flow. Whoever calls has checked its TTL.
@@ -282,7 +283,7 @@ mod tests {
         let mut frame = tcp((CLIENT, 40_000), (VIP, 80), 0x10, 1_000, 1);
         assert_eq!(
             rewrite_plain::<V4, _>(&mut frame, true, (entry, 7, &key), hop()),
-            Ok(())
+            Ok(0x10)
         );
         assert_eq!(&frame.bytes[26..34], &[SNAT, BACKEND].concat());
         let other = V4::key(CLIENT, VIP, 40_001, 80, 6);

@@ -9,7 +9,7 @@ use crate::kernel::{Rig, Sizes, Talk, action};
 use crate::model::sample::{
     DNS, FAMILIES, Family, GATE, Sample, TIME, WEB, client, from_backend, from_client, sample_world, vip,
 };
-use crate::packets::flags::{ACK, SYN};
+use crate::packets::flags::{ACK, FIN, SYN};
 use crate::packets::{Packet, hex, oracle};
 
 /// Runs a frame through the interpreter and then through the kernel, which must agree.
@@ -79,20 +79,28 @@ pub fn packets() -> Result<BTreeMap<String, Trace>> {
                 rows.insert(format!("{name}, SYN"), trace);
                 rig.reset(sample_world(&lab))?;
             }
-            let (request, reply) = if is_tcp {
+            let mut watched = Vec::new();
+            if is_tcp {
                 let talk = Talk::open(&mut rig, service, from)?;
-                (talk.request(ACK, 16), talk.reply(ACK, 16))
+                watched.push(("to backend", from_client(&lab, talk.request(ACK, 16))));
+                watched.push(("to client", from_backend(&lab, talk.reply(ACK, 16))));
+                watched.push(("FIN to client", from_backend(&lab, talk.reply(FIN | ACK, 16))));
+                watched.push(("to client behind a FIN", from_backend(&lab, talk.reply(ACK, 0))));
             } else {
                 let talk = Talk::begin(&mut rig, service, from)?;
                 talk.backend_says(&mut rig, b"answer")?;
-                (talk.datagram(b"question"), talk.answer(b"answer"))
-            };
-            let request = from_client(&lab, request).build();
-            let reply = from_backend(&lab, reply).build();
-            let trace = counted(&mut rig, &interpreter, lab.client_side, &request)?;
-            rows.insert(format!("{name}, to backend"), trace);
-            let trace = counted(&mut rig, &interpreter, lab.backend_side, &reply)?;
-            rows.insert(format!("{name}, to client"), trace);
+                watched.push(("to backend", from_client(&lab, talk.datagram(b"question"))));
+                watched.push(("to client", from_backend(&lab, talk.answer(b"answer"))));
+            }
+            for (what, packet) in watched {
+                let ifindex = if what == "to backend" {
+                    lab.client_side
+                } else {
+                    lab.backend_side
+                };
+                let trace = counted(&mut rig, &interpreter, ifindex, &packet.build())?;
+                rows.insert(format!("{name}, {what}"), trace);
+            }
         }
         let digit = if family == Family::V4 { 4 } else { 6 };
         let stranger = Packet::tcp(client(family, 1, 1_000), client(family, 2, 80), ACK, 1, 1);
