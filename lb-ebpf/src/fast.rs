@@ -1,11 +1,11 @@
-//! The packets to which nothing happens: a plain header, an established flow, no SYN or RST, the client where it
-//! was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
+//! The packets to which nothing happens but that their FIN is remembered: a plain header, an established flow, no SYN or
+//! RST, the client where it was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
 //! and `crate::pipeline` decides it by the same rules, from the start or from what is [`Known`].
 //!
 //! Asks: the interface and the bitmap (inlined array lookups), one flow lookup, one backend.
 
 use lb_common::{
-    abi::{ABI_VERSION, Iface, direction, flow_flag, hop_flag, iface_flag, tcp_seen},
+    abi::{ABI_VERSION, Iface, direction, flow_flag, hop_flag, iface_flag},
     hash::{self, OursSide},
     net::{IPPROTO_TCP, IPPROTO_UDP},
     reason::{DropReason, PassReason},
@@ -410,8 +410,48 @@ fn carry<F: Rewrite, P: Packet>(
 ) -> Result<(), DropReason> {
     let tcp_flags = rewrite_plain::<F, P>(packet, is_tcp, flow, hop)?;
     if tcp_flags & tcp_flag::FIN != 0 {
-        // An open state saw nothing else.
-        flow.0.set_tcp_seen(tcp_seen::FIN);
+        flow.0.saw_fin();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::UnsafeCell;
+
+    use lb_common::abi::{Backend, FlowValue4, tcp_seen};
+
+    use super::*;
+    use crate::testing::{CLIENT, Meanwhile, VIP, tcp};
+
+    /// What an entry has seen after a packet with these TCP flags, during whose rewriting another CPU changed the entry.
+    fn seen_after(flags: u8, change: impl Fn(&mut FlowValue4)) -> (Result<(), DropReason>, u8) {
+        let key = V4::key(CLIENT, VIP, 40_000, 80, IPPROTO_TCP);
+        let value = UnsafeCell::new(FlowValue4 {
+            conn_id: 7,
+            key_tag: V4::tag(&key),
+            ..FlowValue4::default()
+        });
+        // SAFETY: the value outlives the entry.
+        let entry = unsafe { Entry::<V4>::new(value.get()) };
+        let mut packet = Meanwhile {
+            frame: tcp((CLIENT, 40_000), (VIP, 80), flags, 1_000, 1),
+            // SAFETY: one thread, and nobody holds a reference to the value now.
+            act: || change(unsafe { &mut *value.get() }),
+        };
+        let carried = carry(&mut packet, true, (entry, 7, &key), Hop::of(&Backend::default()));
+        (carried, value.into_inner().tcp_seen)
+    }
+
+    #[test]
+    fn a_fin_is_remembered_by_its_own_connection_and_beside_a_reset() {
+        const ACK: u8 = tcp_flag::ACK;
+        const FIN: u8 = tcp_flag::FIN | ACK;
+        assert_eq!(seen_after(ACK, |_| ()), (Ok(()), 0));
+        assert_eq!(seen_after(FIN, |_| ()), (Ok(()), tcp_seen::FIN));
+        let reset = |value: &mut FlowValue4| value.tcp_seen = tcp_seen::FIN | tcp_seen::RST;
+        assert_eq!(seen_after(FIN, reset), (Ok(()), tcp_seen::FIN | tcp_seen::RST));
+        let reused = |value: &mut FlowValue4| value.conn_id = 8;
+        assert_eq!(seen_after(FIN, reused), (Err(DropReason::ClaimLost), 0));
+    }
 }

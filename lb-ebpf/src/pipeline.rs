@@ -1,5 +1,5 @@
 //! The way of a packet, in the order of docs/packet-path.md: ours? parse, flow, miss. [`crate::fast`] takes the
-//! packets to which nothing happens; this takes all others, and would decide those alike.
+//! packets to which nothing happens but a FIN; this takes all others, and would decide those alike.
 
 use lb_common::reason::PassReason;
 

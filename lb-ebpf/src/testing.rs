@@ -29,6 +29,39 @@ use crate::{
     work::Work,
 };
 
+/// A frame during whose rewriting another CPU does something.
+pub(crate) struct Meanwhile<A> {
+    pub(crate) frame: Frame,
+    pub(crate) act: A,
+}
+
+impl<A: Fn()> Packet for Meanwhile<A> {
+    fn get<T: Header>(&self, at: Offset) -> Option<&T> {
+        self.frame.get(at)
+    }
+
+    fn get_mut<T: Header>(&mut self, at: Offset) -> Option<&mut T> {
+        (self.act)();
+        self.frame.get_mut(at)
+    }
+
+    fn linear_bytes(&self) -> u32 {
+        self.frame.linear_bytes()
+    }
+
+    fn frame_bytes(&self) -> u32 {
+        self.frame.frame_bytes()
+    }
+
+    fn ingress_ifindex(&self) -> u32 {
+        self.frame.ingress_ifindex()
+    }
+
+    fn cut(&mut self, bytes: u32) -> Result<(), CutError> {
+        self.frame.cut(bytes)
+    }
+}
+
 /// A frame in memory.
 pub(crate) struct Frame {
     pub(crate) bytes: Vec<u8>,

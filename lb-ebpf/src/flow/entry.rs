@@ -13,7 +13,7 @@
 
 use core::ptr::addr_of_mut;
 
-use lb_common::abi::{FlowValue4, FlowValue6};
+use lb_common::abi::{FlowValue4, FlowValue6, tcp_seen};
 
 use super::{Flow, Tail};
 use crate::{family::Family, packet::MacWords};
@@ -133,6 +133,16 @@ impl<F: Family> Entry<F> {
     pub fn set_tcp_seen(&self, bits: u8) {
         // SAFETY: see `new`; a byte.
         unsafe { F::Value::tcp_seen(self.value).write_volatile(bits) }
+    }
+
+    /// Remembers a FIN in this direction, beside what other CPUs have written since.
+    #[inline(always)]
+    pub fn saw_fin(&self) {
+        // SAFETY: see `new`; a byte.
+        let seen = unsafe { F::Value::tcp_seen(self.value).read_volatile() };
+        if seen & tcp_seen::FIN == 0 {
+            self.set_tcp_seen(seen | tcp_seen::FIN);
+        }
     }
 
     /// Writes the flow flags.

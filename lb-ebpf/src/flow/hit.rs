@@ -1,5 +1,5 @@
 //! A packet of an established connection, with everything that can happen to one (section 4 of docs/packet-path.md).
-//! `crate::fast` is the same for the packets to which nothing happens.
+//! `crate::fast` is the same for the packets to which nothing happens but a FIN.
 
 use lb_common::{
     abi::{Backend, backend_state, direction, flow_flag, tcp_seen},

@@ -225,44 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        packet::{CutError, Header},
-        testing::{BACKEND, CLIENT, Frame, SNAT, VIP, tcp},
-    };
-
-    /// A frame during whose rewriting another CPU gives the entry to another connection.
-    struct Overtaken<'a> {
-        frame: Frame,
-        entry: &'a UnsafeCell<FlowValue4>,
-    }
-
-    impl Packet for Overtaken<'_> {
-        fn get<T: Header>(&self, at: Offset) -> Option<&T> {
-            self.frame.get(at)
-        }
-
-        fn get_mut<T: Header>(&mut self, at: Offset) -> Option<&mut T> {
-            // SAFETY: one thread, and nobody holds a reference to the value now.
-            unsafe { (*self.entry.get()).conn_id = 8 };
-            self.frame.get_mut(at)
-        }
-
-        fn linear_bytes(&self) -> u32 {
-            self.frame.linear_bytes()
-        }
-
-        fn frame_bytes(&self) -> u32 {
-            self.frame.frame_bytes()
-        }
-
-        fn ingress_ifindex(&self) -> u32 {
-            self.frame.ingress_ifindex()
-        }
-
-        fn cut(&mut self, bytes: u32) -> Result<(), CutError> {
-            self.frame.cut(bytes)
-        }
-    }
+    use crate::testing::{BACKEND, CLIENT, Meanwhile, SNAT, VIP, tcp};
 
     #[test]
     fn a_packet_whose_entry_is_reused_meanwhile_ends() {
@@ -289,7 +252,11 @@ mod tests {
         let other = V4::key(CLIENT, VIP, 40_001, 80, 6);
         let found = rewrite_plain::<V4, _>(&mut frame, true, (entry, 7, &other), hop());
         assert_eq!(found, Err(DropReason::ClaimLost), "another key's");
-        let mut overtaken = Overtaken { frame, entry: &value };
+        let mut overtaken = Meanwhile {
+            frame,
+            // SAFETY: one thread, and nobody holds a reference to the value now.
+            act: || unsafe { (*value.get()).conn_id = 8 },
+        };
         assert_eq!(
             rewrite_plain::<V4, _>(&mut overtaken, true, (entry, 7, &key), hop()),
             Err(DropReason::ClaimLost)

@@ -86,6 +86,8 @@ pub fn packets() -> Result<BTreeMap<String, Trace>> {
                 watched.push(("to client", from_backend(&lab, talk.reply(ACK, 16))));
                 watched.push(("FIN to client", from_backend(&lab, talk.reply(FIN | ACK, 16))));
                 watched.push(("to client behind a FIN", from_backend(&lab, talk.reply(ACK, 0))));
+                watched.push(("FIN to backend", from_client(&lab, talk.request(FIN | ACK, 16))));
+                watched.push(("to backend behind a FIN", from_client(&lab, talk.request(ACK, 0))));
             } else {
                 let talk = Talk::begin(&mut rig, service, from)?;
                 talk.backend_says(&mut rig, b"answer")?;
@@ -93,7 +95,7 @@ pub fn packets() -> Result<BTreeMap<String, Trace>> {
                 watched.push(("to client", from_backend(&lab, talk.answer(b"answer"))));
             }
             for (what, packet) in watched {
-                let ifindex = if what == "to backend" {
+                let ifindex = if what.contains("to backend") {
                     lab.client_side
                 } else {
                     lab.backend_side
