@@ -1,6 +1,7 @@
 //! The packets to which nothing happens but that their FIN is remembered: a plain header, an established flow, no SYN or
-//! RST, the client where it was. This is what nearly every packet pays; it must stay short. Everything else is [`Fast::slow4`] or [`Fast::slow6`],
-//! and `crate::pipeline` decides it by the same rules, from the start or from what is [`Known`].
+//! RST, the client where it was. This is what nearly every packet pays; it must stay short. Everything else is
+//! [`Fast::slow4`] or [`Fast::slow6`], and `crate::pipeline` decides it by the same rules, from the start or from what is
+//! [`Known`].
 //!
 //! Asks: the interface and the bitmap (inlined array lookups), one flow lookup, one backend.
 

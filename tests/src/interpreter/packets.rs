@@ -79,28 +79,33 @@ pub fn packets() -> Result<BTreeMap<String, Trace>> {
                 rows.insert(format!("{name}, SYN"), trace);
                 rig.reset(sample_world(&lab))?;
             }
-            let mut watched = Vec::new();
-            if is_tcp {
+            let (requests, replies) = if is_tcp {
                 let talk = Talk::open(&mut rig, service, from)?;
-                watched.push(("to backend", from_client(&lab, talk.request(ACK, 16))));
-                watched.push(("to client", from_backend(&lab, talk.reply(ACK, 16))));
-                watched.push(("FIN to client", from_backend(&lab, talk.reply(FIN | ACK, 16))));
-                watched.push(("to client behind a FIN", from_backend(&lab, talk.reply(ACK, 0))));
-                watched.push(("FIN to backend", from_client(&lab, talk.request(FIN | ACK, 16))));
-                watched.push(("to backend behind a FIN", from_client(&lab, talk.request(ACK, 0))));
+                let requests = vec![
+                    ("to backend", talk.request(ACK, 16)),
+                    ("FIN to backend", talk.request(FIN | ACK, 16)),
+                    ("to backend behind a FIN", talk.request(ACK, 0)),
+                ];
+                let replies = vec![
+                    ("to client", talk.reply(ACK, 16)),
+                    ("FIN to client", talk.reply(FIN | ACK, 16)),
+                    ("to client behind a FIN", talk.reply(ACK, 0)),
+                ];
+                (requests, replies)
             } else {
                 let talk = Talk::begin(&mut rig, service, from)?;
                 talk.backend_says(&mut rig, b"answer")?;
-                watched.push(("to backend", from_client(&lab, talk.datagram(b"question"))));
-                watched.push(("to client", from_backend(&lab, talk.answer(b"answer"))));
+                let requests = vec![("to backend", talk.datagram(b"question"))];
+                (requests, vec![("to client", talk.answer(b"answer"))])
+            };
+            for (what, packet) in requests {
+                let frame = from_client(&lab, packet).build();
+                let trace = counted(&mut rig, &interpreter, lab.client_side, &frame)?;
+                rows.insert(format!("{name}, {what}"), trace);
             }
-            for (what, packet) in watched {
-                let ifindex = if what.contains("to backend") {
-                    lab.client_side
-                } else {
-                    lab.backend_side
-                };
-                let trace = counted(&mut rig, &interpreter, ifindex, &packet.build())?;
+            for (what, packet) in replies {
+                let frame = from_backend(&lab, packet).build();
+                let trace = counted(&mut rig, &interpreter, lab.backend_side, &frame)?;
                 rows.insert(format!("{name}, {what}"), trace);
             }
         }
